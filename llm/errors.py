@@ -1,0 +1,72 @@
+"""Errors of language models.
+
+LLMError
+├── ConfigError        the user's to mend: unknown spec, missing key, missing extra, missing model file
+├── BudgetExceeded     the run's limit of USD or tokens would be or has been passed
+│   └── PriceUnknown   a money budget is set and the model has no price
+├── ProviderError      the provider failed; after the retries
+│   ├── RateLimited    429
+│   ├── Unavailable    5xx, dropped or refused connection, cut stream
+│   ├── ProviderTimeout
+│   ├── Refused        4xx that no retry mends: bad key, bad request, content filter
+│   └── ContextTooLong the messages do not fit the model's context
+└── BadReply           the reply is not what was asked for: malformed JSON, schema violation, empty
+"""
+
+from llm.chat import Usage
+
+
+class LLMError(Exception):
+    """Base of all errors of this package."""
+
+
+class ConfigError(LLMError, ValueError):
+    """The user's to mend; the message ends with the next step."""
+
+
+class BudgetExceeded(LLMError):
+    """The run's limit of USD or tokens is reached; no further call is made."""
+
+
+class PriceUnknown(BudgetExceeded):
+    """A money budget is set and the model has no price; name one in the price table or drop the budget."""
+
+
+class ProviderError(LLMError):
+    """The provider failed, after all retries."""
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+        """Seconds the provider asked us to wait; None: it named none."""
+
+
+class RateLimited(ProviderError):
+    """Too many requests, after all retries."""
+
+
+class Unavailable(ProviderError):
+    """5xx, or the connection was refused, dropped or cut, after all retries."""
+
+
+class ProviderTimeout(ProviderError, TimeoutError):
+    """No answer in time, after all retries."""
+
+
+class Refused(ProviderError):
+    """A 4xx that no retry mends."""
+
+
+class ContextTooLong(ProviderError):
+    """The messages do not fit the model's context."""
+
+
+class BadReply(LLMError):
+    """The reply is not what was asked for."""
+
+    def __init__(self, message: str, *, reply: str = "", usage: Usage | None = None) -> None:
+        super().__init__(message)
+        self.reply = reply
+        """What the model did say, for the re-ask and the record."""
+        self.usage = usage
+        """What the bad reply cost; None: not known."""

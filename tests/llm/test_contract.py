@@ -1,0 +1,332 @@
+"""What every model behind HTTP keeps to, said once and run against all three dialects on real sockets."""
+
+import asyncio
+import base64
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from peer_models import CLICK, HI, KEY, SCHEMA, World, connect
+from scripted_peers import DIALECTS, PATHS, Body, Cut, Deed, Dialect, Drop, Fault, Peer, Say, Slow
+
+from llm.anthropic import MessagesWire
+from llm.chat import Abilities, ImagePart, Message, Request, TextPart, ToolCall, ToolResult
+from llm.client import Endpoint, HttpModel
+from llm.errors import (
+    BadReply,
+    ContextTooLong,
+    ProviderTimeout,
+    RateLimited,
+    Refused,
+    Unavailable,
+)
+from llm.limits import Limits
+from llm.settings import Settings
+
+
+@pytest.fixture(params=DIALECTS)
+def dialect(request: pytest.FixtureRequest) -> Dialect:
+    return request.param
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def settings(world: World) -> Settings:
+    return Settings(timeout_s=5.0, retry=world.policy())
+
+
+async def ask(peer: Peer, settings: Settings, request: Request = HI) -> Any:
+    model = connect(peer, settings)
+    try:
+        return await model.complete(request, role="worker")
+    finally:
+        await model.aclose()
+
+
+async def outcome(dialect: Dialect, settings: Settings, *deeds: Deed, request: Request = HI) -> tuple[Any, Peer]:
+    """The completion or the error, and the peer that was asked."""
+    async with Peer(dialect, *deeds) as peer:
+        try:
+            return await ask(peer, settings, request), peer
+        except Exception as error:  # noqa: BLE001  whatever it is, the test says what it should be
+            return error, peer
+
+
+async def test_a_text_reply_comes_with_its_tokens_and_its_cost(dialect: Dialect, settings: Settings) -> None:
+    done, peer = await outcome(dialect, settings, Say("good morning"))
+    assert (done.text, done.model, done.stop_reason) == ("good morning", "peer-1", "end")
+    usage = done.usage
+    assert (usage.calls, usage.input_tokens, usage.cached_tokens, usage.output_tokens) == (1, 1000, 400, 50)
+    assert usage.usd == pytest.approx((600 * 2.0 + 400 * 0.5 + 50 * 8.0) / 1e6)
+    assert usage.seconds > 0
+    assert peer.seen[0].path == PATHS[dialect]
+
+
+async def test_a_picture_arrives_as_its_bytes(dialect: Dialect, settings: Settings) -> None:
+    request = Request(messages=(Message.of("user", "what is this?", ImagePart(b"\x89PNG-bytes")),))
+    _, peer = await outcome(dialect, settings, request=request)
+    body = json.dumps(peer.seen[0].body)
+    assert base64.b64encode(b"\x89PNG-bytes").decode() in body
+    assert "image/png" in body
+
+
+async def test_a_model_that_sees_no_pictures_refuses_them_before_asking(dialect: Dialect, settings: Settings) -> None:
+    async with Peer(dialect) as peer:
+        model = connect(peer, settings, images=False)
+        with pytest.raises(Refused, match="cannot see pictures"):
+            await model.complete(Request(messages=(Message.of("user", ImagePart(b"x")),)), role="worker")
+        await model.aclose()
+        assert peer.seen == []
+
+
+async def test_a_tool_call_is_read_and_its_result_is_sent_back(dialect: Dialect, settings: Settings) -> None:
+    done, _ = await outcome(
+        dialect,
+        settings,
+        Say("", calls=(("click", '{"x": 3}'),)),
+        request=replace(HI, tools=(CLICK,), tool_choice="required"),
+    )
+    assert done.stop_reason == "tool"
+    assert (done.tool_calls[0].name, done.tool_calls[0].arguments) == ("click", {"x": 3})
+    call = done.tool_calls[0]
+    history = (
+        *HI.messages,
+        Message.of("assistant", "I click.", call),
+        Message.of("user", ToolResult(call.id, "clicked"), "go on"),
+    )
+    _, peer = await outcome(dialect, settings, request=Request(messages=history, tools=(CLICK,)))
+    body = json.dumps(peer.seen[0].body)
+    assert all(word in body for word in ("clicked", "go on", "I click.", call.id))
+
+
+async def test_a_required_tool_that_is_not_called_is_a_bad_reply(dialect: Dialect, settings: Settings) -> None:
+    error, _ = await outcome(dialect, settings, Say("no"), request=replace(HI, tools=(CLICK,), tool_choice="required"))
+    assert isinstance(error, BadReply)
+    assert error.reply == "no"
+
+
+async def test_a_structured_reply_is_asked_for_and_checked(dialect: Dialect, settings: Settings) -> None:
+    done, peer = await outcome(dialect, settings, Say('{"winner": 2}'), request=replace(HI, schema=SCHEMA))
+    assert json.loads(done.text) == {"winner": 2}
+    assert "winner" in json.dumps(peer.seen[0].body)
+
+
+@pytest.mark.parametrize("text", ['{"winner": "two"}', '{"loser": 1}', "The winner is 2.", '{"winner": 2'])
+async def test_a_reply_against_the_schema_is_bad_but_kept_and_paid(
+    dialect: Dialect, settings: Settings, text: str
+) -> None:
+    error, peer = await outcome(dialect, settings, Say(text), request=replace(HI, schema=SCHEMA))
+    assert isinstance(error, BadReply)
+    assert error.reply == text
+    assert error.usage is not None
+    assert error.usage.output_tokens == 50
+    assert len(peer.seen) == 1, "asking again is the caller's decision"
+
+
+async def test_a_structured_reply_that_was_cut_off_says_so(dialect: Dialect, settings: Settings) -> None:
+    error, _ = await outcome(dialect, settings, Say('{"win', length=True), request=replace(HI, schema=SCHEMA))
+    assert isinstance(error, BadReply)
+    assert "max_tokens" in str(error)
+
+
+async def test_an_empty_reply_is_a_bad_reply(dialect: Dialect, settings: Settings) -> None:
+    error, _ = await outcome(dialect, settings, Say(""))
+    assert isinstance(error, BadReply)
+
+
+@pytest.mark.parametrize("body", ["{not json", "[]", "{}", '"text"', ""])
+async def test_a_body_that_cannot_be_read_is_a_bad_reply(dialect: Dialect, settings: Settings, body: str) -> None:
+    error, _ = await outcome(dialect, settings, Body(body))
+    assert isinstance(error, BadReply), error
+
+
+async def test_a_reply_that_ends_at_the_token_limit_says_so(dialect: Dialect, settings: Settings) -> None:
+    done, _ = await outcome(dialect, settings, Say("and then", length=True))
+    assert done.stop_reason == "length"
+
+
+async def test_a_stop_sequence_ends_the_text(dialect: Dialect, settings: Settings) -> None:
+    done, _ = await outcome(dialect, settings, Say("one STOP two"), request=replace(HI, stop=("STOP",)))
+    assert (done.text, done.stop_reason) == ("one ", "stop")
+
+
+async def test_too_many_requests_are_repeated_after_the_time_the_provider_names(
+    dialect: Dialect, settings: Settings, world: World
+) -> None:
+    done, peer = await outcome(dialect, settings, Fault(429, headers={"retry-after": "7"}), Say("at last"))
+    assert done.text == "at last"
+    assert len(peer.seen) == 2
+    assert world.slept == [pytest.approx(7.25)]
+
+
+async def test_a_broken_server_is_asked_again_with_growing_waits(
+    dialect: Dialect, settings: Settings, world: World
+) -> None:
+    done, _ = await outcome(dialect, settings, Fault(500), Fault(503), Fault(529), Say("back"))
+    assert done.text == "back"
+    assert world.slept == [0.375, 0.75, 1.5]
+
+
+@pytest.mark.parametrize(("status", "kind"), [(429, RateLimited), (500, Unavailable), (504, ProviderTimeout)])
+async def test_a_fault_that_stays_is_raised_after_the_last_try(
+    dialect: Dialect, settings: Settings, status: int, kind: type[Exception]
+) -> None:
+    error, peer = await outcome(dialect, settings, Fault(status))
+    assert type(error) is kind
+    assert len(peer.seen) == 4
+
+
+async def test_a_used_up_quota_is_not_asked_again(dialect: Dialect, settings: Settings) -> None:
+    error, peer = await outcome(dialect, settings, Fault(429, "You exceeded your current quota: insufficient_quota"))
+    assert type(error) is Refused
+    assert len(peer.seen) == 1
+
+
+async def test_a_cut_answer_is_asked_again(dialect: Dialect, settings: Settings) -> None:
+    done, peer = await outcome(dialect, settings, Cut(), Say("whole"))
+    assert done.text == "whole"
+    assert len(peer.seen) == 2
+
+
+async def test_a_dropped_connection_is_asked_again_and_then_unavailable(dialect: Dialect, settings: Settings) -> None:
+    assert (await outcome(dialect, settings, Drop(), Say("ok")))[0].text == "ok"
+    assert type((await outcome(dialect, settings, Drop()))[0]) is Unavailable
+
+
+async def test_a_server_that_is_not_there_is_unavailable(dialect: Dialect, settings: Settings) -> None:
+    async with Peer(dialect) as peer:
+        model = connect(peer, settings)
+    with pytest.raises(Unavailable):
+        await model.complete(HI, role="worker")
+    await model.aclose()
+
+
+async def test_a_slow_answer_is_a_timeout_and_its_socket_is_closed(dialect: Dialect, world: World) -> None:
+    quick = Settings(timeout_s=1.0, retry=world.policy(attempts=2))
+    async with Peer(dialect, Slow(30)) as peer:
+        with pytest.raises(ProviderTimeout, match="1 s"):
+            await ask(peer, quick)
+        await asyncio.wait_for(peer.hung_up.wait(), 5)
+    assert len(world.slept) == 1, "asked twice"
+
+
+async def test_a_cancelled_question_closes_its_socket(dialect: Dialect, settings: Settings) -> None:
+    async with Peer(dialect, Slow(30)) as peer:
+        model = connect(peer, settings)
+        question = asyncio.create_task(model.complete(HI, role="worker"))
+        await asyncio.wait_for(peer.asked.wait(), 5)
+        question.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await question
+        await asyncio.wait_for(peer.hung_up.wait(), 5)
+        await model.aclose()
+
+
+async def test_a_wrong_key_is_refused_at_once_and_never_repeated_in_words(dialect: Dialect, settings: Settings) -> None:
+    error, peer = await outcome(dialect, settings, Fault(401, f"Incorrect API key provided: {KEY}"))
+    assert type(error) is Refused
+    assert len(peer.seen) == 1
+    assert KEY not in f"{error} {error!r} {error.__cause__}"
+
+
+async def test_the_key_is_in_no_representation(dialect: Dialect, settings: Settings) -> None:
+    async with Peer(dialect) as peer:
+        model = connect(peer, settings)
+        assert KEY not in repr(model) + repr(Endpoint(peer.base_url, KEY, 1))
+        await model.aclose()
+
+
+async def test_a_context_that_is_too_long_is_told_apart(dialect: Dialect, settings: Settings) -> None:
+    error, _ = await outcome(dialect, settings, Fault(400, "prompt is too long: 300000 tokens > 200000 maximum"))
+    assert type(error) is ContextTooLong
+
+
+async def test_a_redirect_is_not_followed_with_the_key(dialect: Dialect, settings: Settings) -> None:
+    async with Peer(dialect) as other:
+        error, _ = await outcome(dialect, settings, Fault(307, headers={"location": f"{other.root}/v1"}))
+        assert type(error) is Refused
+        assert other.seen == []
+
+
+async def test_a_refused_temperature_is_left_out_from_then_on(dialect: Dialect, settings: Settings) -> None:
+    async with Peer(dialect, Fault(400, "`temperature` is deprecated for this model."), Say("a"), Say("b")) as peer:
+        model = connect(peer, settings)
+        for text in ("a", "b"):
+            assert (await model.complete(replace(HI, temperature=0.7), role="worker")).text == text
+        await model.aclose()
+        assert ["temperature" in seen.body for seen in peer.seen] == [True, False, False]
+
+
+async def test_a_provider_is_asked_at_most_so_often_at_once(dialect: Dialect, world: World) -> None:
+    few = Settings(limits=Limits({"test": 2}), retry=world.policy())
+    async with Peer(dialect, Slow(0.05)) as peer:
+        models = [connect(peer, few) for _ in range(2)]
+        await asyncio.gather(*(models[i % 2].complete(HI, role="worker") for i in range(6)))
+        await asyncio.gather(*(model.aclose() for model in models))
+        assert peer.most_at_once == 2
+
+
+@pytest.mark.parametrize("style", ["responses", "chat"])
+async def test_logprobs_are_natural_logarithms_with_alternatives(style: Dialect, settings: Settings) -> None:
+    done, _ = await outcome(style, settings, Say("A", logprobs=True), request=replace(HI, top_logprobs=2))
+    assert done.logprobs[0].token == "A"
+    assert done.logprobs[0].top == {"A": -0.1, "B": -2.4}
+
+
+@pytest.mark.parametrize("style", ["responses", "chat"])
+async def test_tool_arguments_that_are_no_json_are_a_bad_reply(style: Dialect, settings: Settings) -> None:
+    error, _ = await outcome(
+        style, settings, Say("", calls=(("click", '{"x": '),)), request=replace(HI, tools=(CLICK,))
+    )
+    assert isinstance(error, BadReply)
+    assert error.reply == '{"x": '
+
+
+async def test_nothing_is_kept_at_openai(settings: Settings) -> None:
+    _, peer = await outcome("responses", settings)
+    assert peer.seen[0].body["store"] is False
+
+
+async def test_a_seed_goes_where_one_is_taken(settings: Settings) -> None:
+    _, peer = await outcome("chat", settings, request=replace(HI, seed=7))
+    assert peer.seen[0].body["seed"] == 7
+
+
+async def test_anthropic_caches_at_the_marked_parts_at_most_four(settings: Settings) -> None:
+    parts = [TextPart(f"part {i}", cache=True) for i in range(6)]
+    _, peer = await outcome("messages", settings, request=Request(messages=(Message.of("user", *parts, TextPart("")),)))
+    blocks = peer.seen[0].body["messages"][0]["content"]
+    assert [("cache_control" in b) for b in blocks] == [False, False, True, True, True, True]
+
+
+async def test_neighbouring_messages_of_one_role_become_one_turn_for_anthropic(settings: Settings) -> None:
+    messages = (Message.of("system", "rules"), Message.of("user", "a"), Message.of("user", "b"))
+    _, peer = await outcome("messages", settings, request=Request(messages=messages))
+    assert [turn["role"] for turn in peer.seen[0].body["messages"]] == ["user"]
+    assert peer.seen[0].body["system"][0]["text"] == "rules"
+
+
+async def test_a_compatible_anthropic_server_is_asked_for_a_schema_by_a_forced_tool(settings: Settings) -> None:
+    async with Peer("messages", Say("", calls=(("reply", '{"winner": 2}'),))) as peer:
+        wire = MessagesWire("m", Endpoint(peer.base_url, KEY, 5), schema_by="tool")
+        abilities = Abilities(schema=True)
+        model = HttpModel(wire, name="t", provider="t", abilities=abilities, settings=settings, price=None)
+        done = await model.complete(replace(HI, schema=SCHEMA), role="judge")
+        assert (done.text, done.stop_reason, done.tool_calls) == ('{"winner":2}', "end", ())
+        assert done.usage.usd is None
+        assert peer.seen[0].body["tool_choice"] == {"type": "tool", "name": "reply"}
+        with pytest.raises(Refused, match="schema"):
+            await model.complete(replace(HI, schema=SCHEMA, tools=(CLICK,)), role="judge")
+        await model.aclose()
+
+
+async def test_texts_and_calls_of_one_message_keep_their_order_at_openai(settings: Settings) -> None:
+    message = Message.of("assistant", "before", ToolCall("c", "click", {}), "after")
+    _, peer = await outcome("responses", settings, request=Request(messages=(message, *HI.messages)))
+    kinds = [item.get("type", item.get("role")) for item in peer.seen[0].body["input"]]
+    assert kinds == ["assistant", "function_call", "assistant", "user"]
