@@ -1,0 +1,298 @@
+"""Real desktops in bubblewrap: isolated, limited, forked, lost, revived and cleared up."""
+
+import asyncio
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from vm_pool.contract import CHECKS
+from vm_pool.errors import ConfigError, GuestFileNotFound, ImageError, MachineError, MachineLost
+from vm_pool.events import Text
+from vm_pool.machine import Machine
+from vm_pool.provider import Spec
+from vm_pool.providers.sandbox import SandboxProvider
+from vm_pool.providers.sandbox_cgroup import find_hierarchy
+from vm_pool.providers.sandbox_state import HOST_UID, Places
+from vm_pool.strays import gc
+
+pytestmark = pytest.mark.desktop
+
+SLIM = Spec(image="slim", width=800, height=600, labels={"suite": "test_sandbox"})
+NOTE = "/home/user/Documents/note.txt"
+
+needs_groups = pytest.mark.skipif(find_hierarchy() is None, reason="no control group can be made; run as root")
+
+
+@pytest.fixture
+def places():
+    """A state of the test's own, where the machines' uid may pass: pytest's own folders are closed to all others."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="agent-s3-test-") as state:
+        Path(state).chmod(0o711)
+        yield Places(Path(state), Path("/dev/shm") / Path(state).name)
+
+
+@pytest.fixture
+async def provider(places):
+    provider = SandboxProvider(places=places)
+    async with provider.session():
+        yield provider
+    assert list(places.machines.iterdir()) == []
+    assert list(places.runtime.iterdir()) == []
+    places.runtime.rmdir()
+
+
+async def output(machine: Machine, *argv: str) -> str:
+    done = await machine.run(argv)
+    return done.stdout + done.stderr
+
+
+async def test_a_sandbox_keeps_the_contract_of_machines(provider):
+    machine = await provider.boot(SLIM)
+    for check in CHECKS.values():
+        await check(machine)
+
+
+async def test_a_machine_has_no_rights_and_no_network(provider):
+    machine = await provider.boot(SLIM)
+    status = await output(machine, "cat", "/proc/self/status")
+    assert "CapEff:\t0000000000000000" in status
+    assert "CapBnd:\t0000000000000000" in status
+    assert "NoNewPrivs:\t1" in status
+    assert "Seccomp:\t2" in status
+    assert (await output(machine, "ls", "/sys/class/net", "/root")).count("cannot") >= 1
+    assert (await output(machine, "cat", "/proc/net/dev")).count(":") == 1
+    assert "not permitted" in await output(machine, "unshare", "--user", "true")
+    assert (await machine.run(["touch", "/usr/bin/x"])).returncode != 0
+    assert await output(machine, "ls", "/proc/1/root/home") == "user\n"
+
+
+async def test_dangerous_system_calls_are_refused(provider):
+    machine = await provider.boot(SLIM)
+    script = (
+        "import ctypes, socket\n"
+        "libc = ctypes.CDLL(None, use_errno=True)\n"
+        "def call(*args):\n"
+        "    ctypes.set_errno(0); libc.syscall(*args); return ctypes.get_errno()\n"
+        "print(call(250, 0), call(321, 0, 0, 0), call(101, 0, 0))\n"
+        "print(call(435, 0, 0), call(425, 1, 0), call(56, 0x10000000))\n"
+        "try: socket.socket(40, 1)\n"
+        "except OSError as error: print(error.errno)\n"
+        "socket.socket(1, 1); socket.socket(2, 1); print('fine')\n"
+    )
+    if os.uname().machine != "x86_64":
+        pytest.skip("the numbers in this test are of x86-64")
+    assert await output(machine, "python3", "-c", script) == "1 1 1\n38 38 1\n97\nfine\n"
+
+
+async def test_processes_do_not_belong_to_root_outside(provider):
+    machine = await provider.boot(SLIM)
+    assert _uids(provider.process_ids(machine)) == {HOST_UID if os.geteuid() == 0 else os.geteuid()}
+
+
+@needs_groups
+async def test_the_memory_limit_bites_and_the_desktop_lives_on(provider):
+    machine = await provider.boot(SLIM.model_copy(update={"memory_mib": 300}))
+    eaten = await machine.run(["python3", "-c", "x = bytearray(600 << 20); print(len(x))"], timeout_s=30)
+    assert eaten.returncode != 0
+    assert eaten.stdout == ""
+    assert await output(machine, "echo", "alive") == "alive\n"
+
+
+@needs_groups
+async def test_the_process_limit_bites(provider):
+    machine = await provider.boot(SLIM.model_copy(update={"pids": 60}))
+    bomb = (
+        "import os, time\n"
+        "try:\n"
+        "    for _ in range(200):\n"
+        "        os.fork() or os._exit(time.sleep(2) or 0)\n"
+        "except OSError as error: print(error.errno)\n"
+    )
+    assert await output(machine, "python3", "-c", bomb) == "11\n"
+
+
+async def test_a_fork_has_the_files_and_programs_of_its_original_and_goes_its_own_way(provider):
+    original = await provider.boot(SLIM)
+    await original.write(NOTE, b"as it was\n")
+    await original.write("/tmp/scratch", b"kept")
+    await original.run(["mv", "/home/user/Music", "/home/user/Sounds"])
+    await original.launch(["mousepad", NOTE])
+    await _window(original, "note.txt")
+    snapshot = await provider.snapshot(original)
+    assert snapshot.launched == (("mousepad", NOTE),)
+    forks = await asyncio.gather(*(provider.fork(snapshot, labels={"fork": str(i)}) for i in range(2)))
+    for fork in forks:
+        assert any("note.txt" in window.title for window in await fork.windows())
+        assert await fork.read(NOTE) == b"as it was\n"
+        assert await fork.read("/tmp/scratch") == b"kept"
+        assert "Sounds" in await output(fork, "ls", "/home/user")
+        assert "Music" not in await output(fork, "ls", "/home/user")
+    await forks[0].write(NOTE, b"changed\n")
+    assert await forks[1].read(NOTE) == b"as it was\n"
+    assert await original.read(NOTE) == b"as it was\n"
+    await provider.drop(snapshot)
+    await provider.drop(snapshot)
+    assert await forks[1].read(NOTE) == b"as it was\n"
+    with pytest.raises(ConfigError, match="no snapshot"):
+        await provider.fork(snapshot)
+
+
+async def test_a_deleted_file_stays_deleted_in_a_fork(provider):
+    original = await provider.boot(SLIM)
+    await original.write(NOTE, b"x")
+    first = await provider.snapshot(original)
+    fork = await provider.fork(first)
+    await fork.run(["rm", NOTE, "/home/user/.profile"])
+    second = await provider.snapshot(fork)
+    grandchild = await provider.fork(second)
+    with pytest.raises(GuestFileNotFound):
+        await grandchild.read(NOTE)
+    for snapshot in (first, second):
+        await provider.drop(snapshot)
+
+
+@pytest.mark.parametrize("victim", ["Xvfb", "guest/main.py", "bwrap"])
+async def test_a_killed_part_is_noticed_as_a_lost_machine(provider, victim):
+    machine = await provider.boot(SLIM)
+    os.kill(_process(provider, machine, victim), signal.SIGKILL)
+    async with asyncio.timeout(2):
+        with pytest.raises(MachineLost):
+            await _act_until_it_fails(machine)
+    await provider.stop(machine)
+
+
+async def test_stopping_twice_and_stopping_a_dead_machine_is_fine(provider):
+    machine = await provider.boot(SLIM)
+    os.kill(_process(provider, machine, "bwrap"), signal.SIGKILL)
+    await asyncio.gather(provider.stop(machine), provider.stop(machine))
+    await provider.stop(machine)
+    assert await provider.strays() == []
+
+
+async def test_a_start_that_is_cancelled_at_any_moment_leaves_nothing(provider, places):
+    for delay in (0.0, 0.01, 0.05, 0.1, 0.2):
+        starting = asyncio.create_task(provider.boot(SLIM))
+        await asyncio.sleep(delay)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        assert list(places.machines.iterdir()) == []
+        assert list(places.runtime.iterdir()) == []
+
+
+async def test_a_kept_disk_is_revived_with_its_programs(provider):
+    machine = await provider.boot(SLIM)
+    await machine.write(NOTE, b"kept")
+    await machine.launch(["mousepad", NOTE])
+    await _window(machine, "note.txt")
+    await provider.stop(machine, keep_disk=True)
+    (stray,) = await provider.strays()
+    assert (stray.kind, stray.id, stray.owner_pid, stray.labels) == (
+        "machine",
+        machine.info.machine_id,
+        None,
+        SLIM.labels,
+    )
+    assert (await gc([provider])).removed == []
+    revived = await provider.revive(machine.info.machine_id)
+    assert await revived.read(NOTE) == b"kept"
+    assert any("note.txt" in window.title for window in await revived.windows())
+    assert await provider.revive(machine.info.machine_id) is revived
+
+
+async def test_a_killed_run_takes_its_machines_along_and_leaves_disks_that_can_be_revived_or_collected(
+    provider, places
+):
+    script = (
+        "import asyncio, os, pathlib, sys\n"
+        "from vm_pool.provider import Spec\n"
+        "from vm_pool.providers.sandbox import SandboxProvider\n"
+        "from vm_pool.providers.sandbox_state import Places\n"
+        "async def main():\n"
+        "    provider = SandboxProvider(places=Places(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])))\n"
+        "    for _ in range(2):\n"
+        "        machine = await provider.boot(Spec(image='slim', width=800, height=600))\n"
+        "        await machine.write('/home/user/a', b'left')\n"
+        "        await machine.launch(['mousepad'])\n"
+        "    print(machine.info.machine_id, *provider.process_ids(machine), flush=True)\n"
+        "    await asyncio.sleep(60)\n"
+        "asyncio.run(main())\n"
+    )
+    run = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, str(places.state), str(places.runtime), stdout=asyncio.subprocess.PIPE
+    )
+    assert run.stdout is not None
+    machine_id, *pids = (await run.stdout.readline()).decode().split()
+    in_use = await provider.strays()
+    assert [stray.owner_alive for stray in in_use] == [True, True]
+    assert (await gc([provider])).removed == []
+    with pytest.raises(MachineLost, match="belongs to the running process"):
+        await provider.revive(machine_id)
+    run.kill()
+    await run.wait()
+    await _gone(pids)
+    revived = await provider.revive(machine_id)
+    assert await revived.read("/home/user/a") == b"left"
+    assert len(await revived.windows()) == 1
+    collected = await gc([provider])
+    assert [stray.id for stray in collected.removed] == [one.id for one in in_use if one.id != machine_id]
+    assert await revived.read("/home/user/a") == b"left"
+
+
+async def test_a_disk_with_locked_directories_is_removed(provider):
+    machine = await provider.boot(SLIM)
+    await machine.run(["sh", "-c", "mkdir -p ~/a/b/c && touch ~/a/b/c/d && chmod 000 ~/a/b/c ~/a/b ~/a"])
+    await provider.stop(machine)
+    assert await provider.strays() == []
+
+
+async def test_what_cannot_be_had_is_refused_in_one_line(provider):
+    with pytest.raises(ConfigError, match="names: slim, desktop"):
+        await provider.boot(Spec(image="windows"))
+    with pytest.raises(ConfigError, match="no network 'nat'"):
+        await provider.boot(SLIM.model_copy(update={"network": "nat"}))
+    with pytest.raises((ConfigError, ImageError)):
+        await provider.boot(Spec(image="slim-0000000000000000"))
+    with pytest.raises(MachineLost, match="disk is gone"):
+        await provider.revive("m-unknown")
+
+
+async def _act_until_it_fails(machine: Machine) -> None:
+    while True:
+        await machine.perform([Text(text="x")])
+
+
+def _uids(pids: set[int]) -> set[int]:
+    return {Path(f"/proc/{pid}").stat().st_uid for pid in pids}
+
+
+def _any_alive(pids: list[str]) -> bool:
+    return any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+async def _gone(pids: list[str]) -> None:
+    async with asyncio.timeout(5):
+        while _any_alive(pids):  # noqa: ASYNC110  # not children of ours
+            await asyncio.sleep(0.01)
+
+
+async def _window(machine: Machine, title: str) -> None:
+    async with asyncio.timeout(10):
+        while not any(title in window.title for window in await machine.windows()):  # noqa: ASYNC110  # no events
+            await asyncio.sleep(0.02)
+
+
+def _process(provider: SandboxProvider, machine: Machine, name: str) -> int:
+    for pid in sorted(provider.process_ids(machine)):
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        is_wrapper = command.startswith("bwrap")
+        if (name == "bwrap") == is_wrapper and name in command:
+            return pid
+    raise MachineError(f"no {name} among the processes")

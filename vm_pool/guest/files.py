@@ -1,0 +1,66 @@
+"""Files of the machine, read and written whole."""
+
+import contextlib
+import os
+import stat
+import time
+from pathlib import Path
+
+from .errors import Refused, not_found
+
+TEMPORARY_PREFIX = ".agent-s3-"
+"""Names of files that are being written; the journal does not report them."""
+
+
+def absolute(path: str, home: str) -> str:
+    """`~`, `~/x` and relative paths as absolute ones, relative to the home directory. Raises: `Refused`."""
+    if not path or "\0" in path:
+        raise Refused("a path must be given, without NUL characters")
+    if path == "~" or path.startswith("~/"):
+        path = home + path[1:]
+    return str(Path(home) / path)
+
+
+def read(path: str, max_bytes: int | None) -> bytes:
+    """Content of a regular file. Raises: `Refused`, also when it is larger than `max_bytes`."""
+    try:
+        # Without O_NONBLOCK opening a FIFO would wait for a writer for ever.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise not_found(f"no file {path!r}") from error
+    except OSError as error:
+        raise Refused(f"cannot read {path!r}: {error.strerror}") from error
+    with os.fdopen(fd, "rb") as file:
+        kind = os.fstat(fd)
+        if not stat.S_ISREG(kind.st_mode):
+            raise Refused(f"cannot read {path!r}: not a regular file")
+        data = file.read() if max_bytes is None else file.read(max_bytes + 1)
+    if max_bytes is not None and len(data) > max_bytes:
+        raise Refused(f"{path!r} is larger than {max_bytes} bytes", status=413, kind="too_large")
+    return data
+
+
+def write(path: str, data: bytes, mode: int) -> None:
+    """Create or replace a file in one step, making parent directories. Raises: `Refused`."""
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise Refused(f"cannot write {path!r}: it is a directory")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _replace(target, data, mode)
+    except OSError as error:
+        raise Refused(f"cannot write {path!r}: {error.strerror}") from error
+
+
+def _replace(target: Path, data: bytes, mode: int) -> None:
+    temporary = target.with_name(f"{TEMPORARY_PREFIX}{time.monotonic_ns()}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            os.fchmod(file.fileno(), mode)
+        temporary.replace(target)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise

@@ -1,0 +1,339 @@
+"""What changed in the user's files: scans, compares with the last scan, and answers with net changes since a cursor.
+
+A scan reads directories only; contents are read when size, time or inode differ from what was seen before.
+Left out as noise, see `is_noise`: what programs write for themselves. Directories are reported with a slash at the end.
+"""
+
+import fnmatch
+import hashlib
+import os
+import re
+import stat
+import threading
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .errors import Refused
+from .files import TEMPORARY_PREFIX
+
+TEXT_LIMIT = 16 * 1024
+HASH_LIMIT = 64 * 1024 * 1024
+_ALL_TEXT_LIMIT = 16 * 1024 * 1024
+"""Bytes of text that are kept in memory so that `text_before` can be told."""
+MAX_CHANGES = 500
+_MAX_FILES = 200_000
+_KEPT_STEPS = 50_000
+
+_NOISE_NAMES = (
+    ".cache",
+    ".Xauthority*",
+    ".dbus",
+    ".xsession-errors*",
+    ".local/state",
+    "__pycache__",
+    ".~lock.*#",
+    ".*.sw?",
+    f"{TEMPORARY_PREFIX}*",
+    ".goutputstream-*",
+    ".viminfo",
+    ".lesshst",
+    ".bash_history",
+    ".python_history",
+    ".wget-hsts",
+    "recently-used.xbel*",
+)
+"""Patterns of file and directory names that are left out wherever they are."""
+_NOISE_IN_TMP = (
+    ".X11-unix",
+    ".ICE-unix",
+    ".XIM-unix",
+    ".font-unix",
+    ".X*-lock",
+    "dbus-*",
+    "runtime-*",
+    "at-spi2*",
+    "lu[0-9]*",
+    "OSL_PIPE_*",
+    ".org.chromium.*",
+    ".com.google.Chrome.*",
+    "Temp-*",
+    "pulse-*",
+    "ssh-*",
+)
+"""Patterns of names that are left out directly below /tmp."""
+_NOISE_PATHS = (
+    ".config/dconf",
+    ".config/pulse",
+    ".config/ibus",
+    ".config/gtk-*/bookmarks",
+    ".config/xfce4",
+    ".config/Thunar",
+    ".config/Mousepad",
+    ".config/lxterminal",
+    ".config/libfm",
+    ".config/pcmanfm",
+    ".config/openbox",
+    ".config/libreoffice",
+    ".config/chromium",
+    ".config/google-chrome",
+    ".local/share/gvfs-metadata",
+    ".local/share/Mousepad",
+    ".local/share/keyrings",
+    ".local/share/xorg",
+    ".local/share/applications/mimeinfo.cache",
+    ".local/share/Trash/directorysizes*",
+    ".mozilla",
+    ".thunderbird",
+    ".pki",
+    ".gnupg",
+    ".java",
+)
+"""Patterns of paths below a watched root that are left out: profiles, which programs rewrite all the time."""
+
+
+def is_noise(root: str, relative: str) -> bool:
+    """Whether a path below a watched root is something that programs write for themselves."""
+    parent, _, name = relative.rpartition("/")
+    if _NOISE_NAME(name) or _NOISE_PATH(relative):
+        return True
+    return root == "/tmp" and not parent and bool(_NOISE_NAME_IN_TMP(name))  # noqa: S108 - compared, not used
+
+
+def _matcher(patterns: tuple[str, ...]) -> Callable[[str], "re.Match[str] | None"]:
+    """One expression for all shell patterns: a scan asks of every file."""
+    return re.compile("|".join(map(fnmatch.translate, patterns))).match
+
+
+_NOISE_NAME = _matcher(_NOISE_NAMES)
+_NOISE_PATH = _matcher(_NOISE_PATHS)
+_NOISE_NAME_IN_TMP = _matcher(_NOISE_IN_TMP)
+
+
+class Entry(NamedTuple):
+    """One file, directory or link at one time."""
+
+    size: int | None
+    """None for directories."""
+    mode: int
+    sha256: str | None
+    text: str | None
+
+    def differs(self, other: "Entry | None") -> bool:
+        return other is None or (self.size, self.mode, self.sha256) != (other.size, other.mode, other.sha256)
+
+
+class _Seen(NamedTuple):
+    """What tells without reading whether a file is still the same."""
+
+    size: int
+    modified_ns: int
+    changed_ns: int
+    inode: int
+    mode: int
+
+
+class Root(NamedTuple):
+    """A watched directory, and the path under which its files are reported."""
+
+    directory: str
+    prefix: str
+
+    @classmethod
+    def parse(cls, argument: str) -> "Root":
+        """`DIR`, or `DIR=PREFIX` where the same files are known under another path."""
+        directory, _, prefix = argument.partition("=")
+        return cls(directory.rstrip("/") or "/", (prefix or directory).rstrip("/"))
+
+
+class Step(NamedTuple):
+    number: int
+    path: str
+    before: Entry | None
+    after: Entry | None
+
+
+class Journal:
+    """Watches roots since `start`. Cursors belong to one journal: those of another server start are refused."""
+
+    def __init__(self, roots: list[Root]):
+        self._roots = roots
+        self._epoch = uuid.uuid4().hex[:12]
+        self._entries: dict[str, Entry] = {}
+        self._seen: dict[str, _Seen] = {}
+        self._text_bytes = 0
+        self._origin: dict[str, Entry | None] = {}
+        """For each path that ever changed: what it was at the start."""
+        self._steps: list[Step] = []
+        self._number = 0
+        self._lock = threading.Lock()
+        self._started = threading.Event()
+
+    def start(self) -> None:
+        """Take stock; changes are counted from here."""
+        with self._lock:
+            self._scan()
+            self._steps.clear()
+            self._origin.clear()
+        self._started.set()
+
+    @property
+    def started(self) -> bool:
+        return self._started.is_set()
+
+    def changes(self, since: str | None) -> dict[str, Any]:
+        """The fields of `vm_pool.types.FileChanges`, net since a cursor; None: since the start.
+
+        Raises: `Refused` when the cursor is unknown or too old.
+        """
+        self._started.wait()
+        with self._lock:
+            first = self._step_of(since)
+            self._scan()
+            before = dict(self._origin) if since is None else self._before(first)
+            changed = [(path, old, self._entries.get(path)) for path, old in sorted(before.items())]
+            found = [change for change in changed if _is_change(change[1], change[2])]
+            return {
+                "cursor": f"{self._epoch}:{self._number}",
+                "changes": [_change(*change) for change in found[:MAX_CHANGES]],
+                "dropped": max(0, len(found) - MAX_CHANGES),
+            }
+
+    def _step_of(self, since: str | None) -> int:
+        if since is None:
+            return 0
+        epoch, _, digits = since.partition(":")
+        if epoch != self._epoch or not digits.isdecimal() or int(digits) > self._number:
+            raise Refused(f"{since[:80]!r} is no cursor of this server; ask without one", kind="bad_cursor")
+        oldest = self._steps[0].number if self._steps else self._number + 1
+        if int(digits) + 1 < oldest and int(digits) < self._number:
+            raise Refused(f"the cursor {since!r} is too old; ask without one", kind="bad_cursor")
+        return int(digits)
+
+    def _before(self, number: int) -> dict[str, Entry | None]:
+        """For each path that changed after a step: what it was at that step."""
+        before: dict[str, Entry | None] = {}
+        for step in self._steps:
+            if step.number > number:
+                before.setdefault(step.path, step.before)
+        return before
+
+    def _scan(self) -> None:
+        found: set[str] = set()
+        for root in self._roots:
+            self._scan_directory(root, found)
+        for path in self._entries.keys() - found:
+            self._record(path, None)
+
+    def _scan_directory(self, root: Root, found: set[str]) -> None:
+        pending = [""]
+        while pending and len(found) < _MAX_FILES:
+            relative = pending.pop()
+            for name, info in _listing(f"{root.directory}/{relative}"):
+                below = f"{relative}/{name}" if relative else name
+                if is_noise(root.prefix, below):
+                    continue
+                if stat.S_ISDIR(info.st_mode):
+                    if not self._is_other_root(f"{root.directory}/{below}"):
+                        pending.append(below)
+                        self._see(f"{root.directory}/{below}", f"{root.prefix}/{below}/", info, found)
+                elif stat.S_ISREG(info.st_mode) or stat.S_ISLNK(info.st_mode):
+                    self._see(f"{root.directory}/{below}", f"{root.prefix}/{below}", info, found)
+
+    def _is_other_root(self, directory: str) -> bool:
+        return any(directory == root.directory for root in self._roots)
+
+    def _see(self, real: str, path: str, info: os.stat_result, found: set[str]) -> None:
+        found.add(path)
+        is_directory = stat.S_ISDIR(info.st_mode)
+        # The times of a directory say that something in it changed, which is reported for itself.
+        times = (0, 0) if is_directory else (info.st_mtime_ns, info.st_ctime_ns)
+        seen = _Seen(0 if is_directory else info.st_size, *times, info.st_ino, info.st_mode)
+        if self._seen.get(path) == seen:
+            return
+        self._seen[path] = seen
+        entry = self._read(real, info)
+        if entry.differs(self._entries.get(path)):
+            self._record(path, entry)
+
+    def _read(self, real: str, info: os.stat_result) -> Entry:
+        mode = stat.S_IMODE(info.st_mode)
+        if stat.S_ISDIR(info.st_mode):
+            return Entry(None, mode, None, None)
+        try:
+            if stat.S_ISLNK(info.st_mode):
+                return Entry(info.st_size, mode, hashlib.sha256(os.fsencode(Path(real).readlink())).hexdigest(), None)
+            return self._read_file(real, info.st_size, mode)
+        except OSError:
+            return Entry(info.st_size, mode, None, None)  # unreadable or gone meanwhile: size and mode are all there is
+
+    def _read_file(self, real: str, size: int, mode: int) -> Entry:
+        if size > HASH_LIMIT:
+            return Entry(size, mode, None, None)
+        data = Path(real).read_bytes()
+        text = _text(data) if self._text_bytes < _ALL_TEXT_LIMIT else None
+        self._text_bytes += len(data) if text is not None else 0
+        return Entry(len(data), mode, hashlib.sha256(data).hexdigest(), text)
+
+    def _record(self, path: str, entry: Entry | None) -> None:
+        before = self._entries.get(path)
+        self._number += 1
+        self._steps.append(Step(self._number, path, before, entry))
+        self._origin.setdefault(path, before)
+        if entry is None:
+            del self._entries[path]
+            self._seen.pop(path, None)
+        else:
+            self._entries[path] = entry
+        if len(self._steps) > _KEPT_STEPS:
+            del self._steps[: _KEPT_STEPS // 10]
+
+
+def _listing(directory: str) -> list[tuple[str, os.stat_result]]:
+    """Names and metadata of a directory's entries, links not followed; what vanishes meanwhile is left out."""
+    listing: list[tuple[str, os.stat_result]] = []
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                try:
+                    listing.append((entry.name, entry.stat(follow_symlinks=False)))
+                except OSError:
+                    continue
+    except OSError:
+        return listing  # unreadable or gone: there is nothing to report below it
+    return listing
+
+
+def _text(data: bytes) -> str | None:
+    if len(data) > TEXT_LIMIT or b"\0" in data:
+        return None
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _is_change(before: Entry | None, after: Entry | None) -> bool:
+    if before is None or after is None:
+        return before is not after
+    return after.differs(before)
+
+
+def _change(path: str, before: Entry | None, after: Entry | None) -> dict[str, Any]:
+    kind = "created" if before is None else "deleted" if after is None else "modified"
+    change: dict[str, Any] = {"path": _printable(path), "kind": kind}
+    for suffix, entry in (("_before", before), ("", after)):
+        if entry is not None:
+            change |= {
+                f"size{suffix}": entry.size,
+                f"mode{suffix}": entry.mode,
+                f"sha256{suffix}": entry.sha256,
+                f"text{suffix}": entry.text,
+            }
+    return change
+
+
+def _printable(path: str) -> str:
+    """Names that are not UTF-8 arrive with lone surrogates, which JSON cannot carry to everyone."""
+    return path.encode(errors="surrogateescape").decode(errors="replace")

@@ -1,0 +1,48 @@
+"""From a request to its handler: the table of routes, the token, and refusals as answers."""
+
+import hmac
+import sys
+import traceback
+from collections.abc import Callable
+
+from .desktop import Desktop
+from .errors import Refused
+from .http_wire import Request, Response, json_response
+
+Route = Callable[[Desktop, Request], Response]
+Routes = dict[tuple[str, str], Route]
+
+
+class Router:
+    """Answers requests about one desktop. `token` None opens the OSWorld routes to whoever can connect."""
+
+    def __init__(self, desktop: Desktop, v1: Routes, osworld: Routes, *, token: str, open_osworld_routes: bool):
+        self._desktop = desktop
+        self._routes = {**osworld, **v1}
+        self._open = frozenset(osworld) if open_osworld_routes else frozenset[tuple[str, str]]()
+        self._expected = f"Bearer {token}".encode()
+
+    def answer(self, request: Request) -> Response:
+        """Never raises; an error of ours is a 500 with one line, and its traceback goes to the log."""
+        key = (request.method, request.path)
+        self._desktop.keep_hold()
+        if key not in self._open and not self._may(request):
+            return _error("a valid token is needed", 401, "unauthorized")
+        route = self._routes.get(key)
+        if route is None:
+            return _error(f"no route {request.method} {request.path}", 404, "no_route")
+        try:
+            return route(self._desktop, request)
+        except Refused as refused:
+            return _error(str(refused), refused.status, refused.kind)
+        except Exception as error:  # noqa: BLE001 - one request must not end the session
+            traceback.print_exc(file=sys.stderr)
+            return _error(f"{type(error).__name__}: {error}", 500, "broken")
+
+    def _may(self, request: Request) -> bool:
+        given = request.headers.get("authorization", "").encode("latin-1")
+        return hmac.compare_digest(given, self._expected)
+
+
+def _error(message: str, status: int, kind: str) -> Response:
+    return json_response({"status": "error", "message": message, "kind": kind}, status)

@@ -1,0 +1,36 @@
+"""The control server of a started session."""
+
+import argparse
+import contextlib
+import threading
+
+from Xlib.error import ConnectionClosedError, DisplayError
+
+from . import osworld, v1
+from .desktop import Desktop
+from .http_wire import Server, listen_tcp, listen_unix
+from .processes import Processes
+from .routing import Router
+from .session import SessionConfig
+
+
+class Service:
+    """Opens the desktop and answers requests until closed. Raises on making: `OSError`."""
+
+    def __init__(self, arguments: argparse.Namespace, token: str, config: SessionConfig, processes: Processes):
+        self._desktop = Desktop(config, processes, arguments.journal)
+        router = Router(
+            self._desktop, v1.ROUTES, osworld.ROUTES, token=token, open_osworld_routes=arguments.open_osworld_routes
+        )
+        listener = listen_unix(arguments.socket) if arguments.socket else listen_tcp(arguments.tcp)
+        self._server = Server(listener, router.answer, on_idle=self._desktop.let_go_soon)
+
+    def start(self) -> None:
+        threading.Thread(target=self._server.serve, daemon=True).start()
+        threading.Thread(target=self._desktop.prepare, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.close()
+        # The X server may be what ended the session.
+        with contextlib.suppress(DisplayError, ConnectionClosedError, OSError):
+            self._desktop.inputs.close()

@@ -1,0 +1,159 @@
+"""Requests to a guest server, with limits on what comes back: the guest is not trusted.
+
+All failures become `vm_pool.errors`: no connection is `MachineLost`, no answer in time `GuestTimeout`, a refusal or
+nonsense `GuestError`.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx2
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from vm_pool.errors import GuestError, GuestFileNotFound, GuestTimeout, MachineLost
+
+ANSWER_LIMIT = 64 * 1024 * 1024
+"""Bytes; more than any answer but a file has."""
+FILE_LIMIT = 1 << 30
+"""Bytes; larger files are refused unless the caller names a larger limit."""
+DEFAULT_TIMEOUT_S = 30.0
+_MESSAGE_LIMIT = 300
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+
+class _Refusal(BaseModel):
+    """What our own guest server answers instead of 200."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    message: str = ""
+    kind: str = ""
+
+
+class GuestWire:
+    """One guest server, by unix socket or URL. Several requests may be under way at once."""
+
+    def __init__(self, machine_id: str, *, socket: Path | None, url: str | None, token: str):
+        if (socket is None) == (url is None):
+            raise ValueError("a guest has either a socket or a URL")
+        self._machine_id = machine_id
+        # Reading the system's certificates takes 100 ms, a third of a machine's start, and a socket needs none.
+        transport = httpx2.AsyncHTTPTransport(uds=None if socket is None else str(socket), verify=socket is None)
+        headers = {"Accept-Encoding": "identity", **({"Authorization": f"Bearer {token}"} if token else {})}
+        base_url = url or "http://guest"
+        self._client = httpx2.AsyncClient(transport=transport, base_url=base_url, headers=headers, timeout=None)
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        json_body: object = None,
+        body: bytes | None = None,
+        files: Mapping[str, Any] | None = None,
+        form: Mapping[str, str] | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        answer_limit: int = ANSWER_LIMIT,
+        repeatable: bool = True,
+    ) -> Answer:
+        """Any status is an answer. `repeatable`: safe to send once more after a dropped connection."""
+        request = self._client.build_request(
+            method, path, params=query, json=json_body, content=body, files=files, data=form
+        )
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._exchange(request, answer_limit, repeatable)
+        except (TimeoutError, httpx2.TimeoutException) as error:
+            raise GuestTimeout(f"{self._machine_id}: no answer to {method} {path} within {timeout_s:g} s") from error
+        except httpx2.NetworkError as error:
+            raise MachineLost(
+                f"{self._machine_id}: {method} {path}: {_one_line(str(error)) or 'disconnected'}"
+            ) from error
+        except httpx2.RemoteProtocolError as error:
+            raise self._broken_protocol(f"{method} {path}", str(error)) from error
+        except httpx2.HTTPError as error:
+            raise GuestError(f"{self._machine_id}: {method} {path}: {_one_line(str(error))}") from error
+
+    async def get_json(self, path: str, model: type[Model], **options: Any) -> Model:
+        return self.parse(await self.ok("GET", path, **options), model)
+
+    async def post_json(self, path: str, json_body: object, model: type[Model], **options: Any) -> Model:
+        return self.parse(await self.ok("POST", path, json_body=json_body, **options), model)
+
+    async def ok(self, method: str, path: str, **options: Any) -> bytes:
+        """Body of a 200 answer. Raises: `GuestError`, `GuestFileNotFound` with the guest's own reason."""
+        answer = await self.send(method, path, **options)
+        if answer.status != 200:
+            raise self.refusal(answer)
+        return answer.body
+
+    def parse(self, body: bytes, model: type[Model]) -> Model:
+        """Raises: `GuestError` when the body is not JSON of that form."""
+        try:
+            return model.model_validate_json(body)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, first["loc"])) or "answer"
+            message = f"{self._machine_id}: the guest's answer is malformed: {where}: {first['msg']}"
+            raise GuestError(_one_line(message)) from error
+
+    def refusal(self, answer: Answer) -> GuestError:
+        """The guest's reason as an error; its words are cut to one line."""
+        try:
+            said = _Refusal.model_validate_json(answer.body)
+        except ValidationError:
+            said = _Refusal(message=answer.body[:_MESSAGE_LIMIT].decode(errors="replace"))
+        kind = GuestFileNotFound if said.kind == "not_found" else GuestError
+        return kind(f"{self._machine_id}: {_one_line(said.message) or f'HTTP {answer.status}'}")
+
+    async def _exchange(self, request: httpx2.Request, answer_limit: int, repeatable: bool) -> Answer:
+        try:
+            return await self._exchange_once(request, answer_limit)
+        except httpx2.ConnectError:
+            raise
+        except (httpx2.NetworkError, httpx2.RemoteProtocolError) as error:
+            if not repeatable or not _was_dropped(error):
+                raise
+        return await self._exchange_once(request, answer_limit)
+
+    async def _exchange_once(self, request: httpx2.Request, answer_limit: int) -> Answer:
+        response = await self._client.send(request, stream=True)
+        try:
+            body = bytearray()
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) > answer_limit:
+                    raise GuestError(f"{self._machine_id}: the answer is longer than {answer_limit} bytes")
+        finally:
+            await response.aclose()
+        return Answer(response.status_code, bytes(body), response.headers)
+
+    def _broken_protocol(self, what: str, reason: str) -> MachineLost | GuestError:
+        if "disconnected" in reason or "closed" in reason:
+            return MachineLost(f"{self._machine_id}: {what}: {_one_line(reason)}")
+        return GuestError(f"{self._machine_id}: {what}: the guest does not speak HTTP: {_one_line(reason)}")
+
+
+def _was_dropped(error: Exception) -> bool:
+    return isinstance(error, httpx2.NetworkError) or "disconnected" in str(error) or "closed" in str(error)
+
+
+def _one_line(text: str) -> str:
+    """Printable and short, whatever the guest said."""
+    printable = "".join(character if character.isprintable() else " " for character in text[: 2 * _MESSAGE_LIMIT])
+    return " ".join(printable.split())[:_MESSAGE_LIMIT]

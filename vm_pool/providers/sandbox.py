@@ -1,0 +1,300 @@
+"""The `sandbox` provider: desktops in bubblewrap over one read-only tree.
+
+Ready in about 0.2 s. Machines share the host's kernel; work that is not trusted belongs in a virtual machine.
+"""
+
+import asyncio
+import os
+import secrets
+import shutil
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+
+from vm_pool import images
+from vm_pool.disk import delete_tree, tree_bytes
+from vm_pool.errors import ConfigError, HostUnfit, MachineError, MachineLost
+from vm_pool.framebuffer import FRAMEBUFFER_NAME
+from vm_pool.guest_client import GuestMachine
+from vm_pool.images.store import being_built, images_dir
+from vm_pool.machine import Machine
+from vm_pool.provider import Snapshot, Spec, Stray
+from vm_pool.providers import sandbox_disk, sandbox_launch
+from vm_pool.providers.sandbox_cgroup import Group, Hierarchy, Limits, existing_group, find_hierarchy, make_group
+from vm_pool.providers.sandbox_machine import (
+    Running,
+    descendants,
+    end,
+    machine_info,
+    read_launched,
+    standing_still,
+    state_of_new,
+    unless_it_ends,
+)
+from vm_pool.providers.sandbox_relaunch import Programs, programs_of, relaunch
+from vm_pool.providers.sandbox_seccomp import filter_bytes
+from vm_pool.providers.sandbox_state import (
+    DiskState,
+    MachineFolder,
+    Places,
+    default_places,
+    new_id,
+    read_state,
+    stray_of,
+    this_process,
+    write_state,
+)
+from vm_pool.shield import shielded
+
+TOOLS = {"bwrap": "bubblewrap", "unshare": "util-linux", "setpriv": "util-linux", "prlimit": "util-linux"}
+"""Programs that a start needs and the packages they come in."""
+_ASK_S = 2.0
+
+
+class SandboxProvider:
+    """Machines die with the process that made them; their disks stay until `stop`, or until `remove` as strays."""
+
+    name = "sandbox"
+
+    def __init__(self, *, places: Places | None = None, boot_timeout_s: float = 30.0) -> None:
+        self._places = places or default_places()
+        self._boot_timeout_s = boot_timeout_s
+        self._running: dict[str, Running] = {}
+        self._guest_codes: dict[str, Path] = {}
+
+    def session(self) -> AbstractAsyncContextManager[None]:
+        return self._session()
+
+    async def boot(self, spec: Spec) -> Machine:
+        image = await asyncio.to_thread(self._prepare, spec)
+        return await self._start_new(state_of_new(new_id("m"), spec, image), image)
+
+    async def snapshot(self, machine: Machine) -> Snapshot:
+        running = self._of(machine)
+        programs = await programs_of(running.machine)
+        now = datetime.now(UTC)
+        saved = {"kind": "snapshot", "id": new_id("s"), "created": now, "owner": this_process(), "programs": programs}
+        state = running.state.model_copy(update=saved)
+        folder = self._places.snapshot(state.id)
+        try:
+            async with standing_still(running.group):
+                await shielded(asyncio.to_thread(sandbox_disk.save_disk, running.folder.upper, folder, state))
+        except BaseException:
+            await shielded(asyncio.to_thread(delete_tree, folder))
+            raise
+        return Snapshot(
+            snapshot_id=state.id,
+            provider=self.name,
+            image=state.image_id,
+            includes_memory=False,
+            launched=state.programs.launched,
+        )
+
+    async def fork(self, snapshot: Snapshot, *, labels: Mapping[str, str] | None = None) -> Machine:
+        folder = self._places.snapshot(snapshot.snapshot_id)
+        saved = read_state(folder)
+        if saved is None:
+            raise ConfigError(f"no snapshot {snapshot.snapshot_id!r}; list what there is with: agent-s3 pool ls")
+        wanted = {"image": saved.image_id, "labels": {**saved.spec.labels, **(labels or {})}}
+        spec = saved.spec.model_copy(update=wanted)
+        image = await asyncio.to_thread(self._prepare, spec)
+        state = state_of_new(new_id("m"), spec, image).model_copy(update={"programs": saved.programs})
+        return await self._start_new(state, image, copy_of=folder / "upper")
+
+    async def revive(self, machine_id: str) -> Machine:
+        if running := self._running.get(machine_id):
+            if running.process.poll() is None:
+                return running.machine
+            await shielded(self._halt(running))
+        folder = self._places.machine(machine_id)
+        state = read_state(folder.disk)
+        if state is None or state.kind != "machine":
+            raise MachineLost(f"{machine_id}: its disk is gone from {self._places.machines}")
+        if state.owner and state.owner.alive and state.owner.pid != os.getpid():
+            raise MachineLost(f"{machine_id} belongs to the running process {state.owner.pid}")
+        return await self._restart(folder, state)
+
+    async def stop(self, machine: Machine, *, keep_disk: bool = False) -> None:
+        if running := self._running.get(machine.info.machine_id):
+            await shielded(self._stop(running, keep_disk=keep_disk))
+
+    async def drop(self, snapshot: Snapshot) -> None:
+        await shielded(asyncio.to_thread(delete_tree, self._places.snapshot(snapshot.snapshot_id)))
+
+    async def strays(self) -> list[Stray]:
+        return await asyncio.to_thread(self._strays)
+
+    async def remove(self, stray: Stray) -> None:
+        if running := self._running.get(stray.id):
+            await shielded(self._stop(running, keep_disk=False))
+        else:
+            await shielded(self._remove_stray(stray))
+
+    def process_ids(self, machine: Machine) -> set[int]:
+        """Host process ids of everything that runs in a machine, for measuring."""
+        return descendants(self._of(machine).process.pid)
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncGenerator[None]:
+        await asyncio.to_thread(self._places.make)
+        try:
+            yield
+        finally:
+            for running in list(self._running.values()):
+                await shielded(self._stop(running, keep_disk=False))
+
+    @cached_property
+    def _hierarchy(self) -> Hierarchy | None:
+        return find_hierarchy()
+
+    @cached_property
+    def _filter(self) -> bytes:
+        return filter_bytes()
+
+    def _prepare(self, spec: Spec) -> images.Image:
+        """Everything that can be refused before anything is made. Blocks."""
+        for tool, package in TOOLS.items():
+            if shutil.which(tool) is None:
+                raise HostUnfit(f"{tool} is missing; run: sudo apt-get install -y {package}")
+        if spec.network != "none":
+            raise ConfigError(f"the sandbox has no network {spec.network!r}; use 'none'")
+        self._places.make()
+        image = images.find(spec.image)
+        if image.id not in self._guest_codes:
+            sandbox_disk.check_reachable(image.rootfs)
+            sandbox_disk.check_reachable(self._places.machines)
+            self._guest_codes[image.id] = sandbox_disk.guest_code(self._places.guests, image)
+        return image
+
+    async def _start_new(self, state: DiskState, image: images.Image, *, copy_of: Path | None = None) -> Machine:
+        """Make a disk and start it; nothing is left when that fails or is cancelled at any point."""
+        folder = self._places.machine(state.id)
+        try:
+            await shielded(asyncio.to_thread(sandbox_disk.make_disk, folder, state, image.rootfs, copy_of))
+            return await self._start(folder, state, image)
+        except BaseException:
+            await shielded(self._discard(folder))
+            raise
+
+    async def _restart(self, folder: MachineFolder, state: DiskState) -> Machine:
+        """Start a kept disk again. When that fails the disk stays."""
+        image = await asyncio.to_thread(self._prepare, state.spec.model_copy(update={"image": state.image_id}))
+        if noted := read_launched(folder.launched):
+            state = state.model_copy(update={"programs": Programs(launched=noted)})
+        expires = datetime.now(UTC) + timedelta(seconds=state.spec.ttl_s)
+        state = state.model_copy(update={"owner": this_process(), "expires": expires})
+        await shielded(self._clear_runtime(folder))
+        await shielded(asyncio.to_thread(sandbox_disk.renew_disk, folder, state))
+        try:
+            return await self._start(folder, state, image)
+        except BaseException:
+            await shielded(self._undo_start(folder))
+            raise
+
+    async def _start(self, folder: MachineFolder, state: DiskState, image: images.Image) -> GuestMachine:
+        """Start the sandbox on a disk that is there, wait for its desktop and for the programs it had."""
+        token = secrets.token_urlsafe(24)
+        await shielded(asyncio.to_thread(sandbox_disk.make_runtime, folder, token))
+        group = self._make_group(state)
+        launch = sandbox_launch.Launch(image.rootfs, self._guest_codes[image.id], folder, state.spec, group)
+        process = sandbox_launch.start(launch, self._filter)
+        machine = GuestMachine(
+            machine_info(state), socket=folder.socket, token=token, framebuffer=folder.frames / FRAMEBUFFER_NAME
+        )
+        self._running[state.id] = Running(machine, process, folder, group, image, state)
+        await unless_it_ends(machine.ready(self._boot_timeout_s), process, folder.log)
+        await relaunch(machine, state.programs)
+        return machine
+
+    def _make_group(self, state: DiskState) -> Group | None:
+        if self._hierarchy is None:
+            return None
+        spec = state.spec
+        return make_group(self._hierarchy, state.id, Limits(memory_mib=spec.memory_mib, pids=spec.pids, cpus=spec.cpus))
+
+    async def _stop(self, running: Running, *, keep_disk: bool) -> None:
+        async with running.stopping:
+            if self._running.get(running.state.id) is not running:
+                return
+            if keep_disk:
+                await self._keep(running)
+            await self._halt(running)
+            if not keep_disk:
+                await asyncio.to_thread(delete_tree, running.folder.disk)
+
+    async def _keep(self, running: Running) -> None:
+        """Note what `revive` needs, and that the disk belongs to no run."""
+        programs = Programs(launched=read_launched(running.folder.launched) or ())
+        with suppress(MachineError, TimeoutError):
+            async with asyncio.timeout(_ASK_S):
+                programs = await programs_of(running.machine)
+        state = running.state.model_copy(update={"owner": None, "programs": programs})
+        await asyncio.to_thread(write_state, running.folder.disk, state)
+
+    async def _halt(self, running: Running) -> None:
+        """End its processes and free all but the disk."""
+        await running.machine.aclose()
+        await end(running)
+        await self._clear_runtime(running.folder)
+        self._running.pop(running.state.id, None)
+
+    async def _undo_start(self, folder: MachineFolder) -> None:
+        if running := self._running.get(folder.disk.name):
+            await self._halt(running)
+        else:
+            await self._clear_runtime(folder)
+
+    async def _discard(self, folder: MachineFolder) -> None:
+        await self._undo_start(folder)
+        await asyncio.to_thread(delete_tree, folder.disk)
+
+    async def _clear_runtime(self, folder: MachineFolder) -> None:
+        if self._hierarchy:
+            await existing_group(self._hierarchy, folder.disk.name).remove()
+        await asyncio.to_thread(delete_tree, folder.runtime)
+
+    async def _remove_stray(self, stray: Stray) -> None:
+        if stray.kind == "machine":
+            await self._discard(self._places.machine(stray.id))
+        elif stray.kind == "build":
+            await asyncio.to_thread(images.rm, stray.id)
+        else:
+            await asyncio.to_thread(delete_tree, self._places.snapshot(stray.id))
+
+    def _of(self, machine: Machine) -> Running:
+        running = self._running.get(machine.info.machine_id)
+        if running is None:
+            raise MachineLost(f"{machine.info.machine_id} is not a running machine of this process")
+        return running
+
+    def _strays(self) -> list[Stray]:
+        """Disks and snapshots, runtime folders whose disk is gone, and image builds that were cut short."""
+        machines = {path.name: path for path in [*_folders(self._places.runtime), *_folders(self._places.machines)]}
+        found = [stray_of(path, "machine", tree_bytes(path)) for path in machines.values()]
+        found += [stray_of(path, "snapshot", tree_bytes(path)) for path in _folders(self._places.snapshots)]
+        found += [_build_stray(image) for image in images.ls() if image.state == "partial" and _is_ours(image)]
+        return sorted(found, key=lambda stray: stray.created)
+
+
+def _is_ours(image: images.Image) -> bool:
+    return images_dir() in image.path.parents
+
+
+def _build_stray(image: images.Image) -> Stray:
+    at_work = being_built(image.id)
+    return Stray(
+        kind="build",
+        id=image.id,
+        owner_pid=None,
+        owner_alive=at_work,
+        created=image.created,
+        expires=None if at_work else image.created,
+        path=str(image.path),
+        bytes_on_disk=tree_bytes(image.path),
+    )
+
+
+def _folders(parent: Path) -> list[Path]:
+    return [path for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []

@@ -1,0 +1,128 @@
+"""The disks of sandbox machines: a fresh one from an image, a copy of one, and the guest server's compiled code."""
+
+import fcntl
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+from vm_pool.disk import copy_tree, delete_tree, drop_live_traces
+from vm_pool.errors import ConfigError, HostUnfit
+from vm_pool.images import Image
+from vm_pool.images.tree import run_in_tree
+from vm_pool.providers.sandbox_launch import USER
+from vm_pool.providers.sandbox_state import (
+    LONGEST_SOCKET_PATH,
+    DiskState,
+    MachineFolder,
+    machine_uid,
+    make_folder_for_machine,
+    make_passage,
+    write_state,
+)
+
+GUEST_SOURCE = Path(__file__).parent.parent / "guest"
+
+
+def make_runtime(folder: MachineFolder, token: str) -> None:
+    """The tmpfs part: a directory for socket and token that only the machine's uid (and root) can enter, and frames.
+
+    Raises: `ConfigError` when its path is too long for a socket.
+    """
+    if len(str(folder.socket)) > LONGEST_SOCKET_PATH:
+        raise ConfigError(f"{folder.socket} is too long for a socket path; set XDG_RUNTIME_DIR to a shorter directory")
+    make_passage(folder.runtime)
+    make_folder_for_machine(folder.ctl, 0o700)
+    make_folder_for_machine(folder.frames, 0o700)
+    folder.token.write_text(token, encoding="ascii")
+    folder.token.chmod(0o400)
+    os.chown(folder.token, machine_uid(), -1)
+
+
+def make_disk(folder: MachineFolder, state: DiskState, rootfs: Path, copy_of: Path | None) -> None:
+    """The disk part: a fresh upper directory with the user's home, or a copy of a saved one."""
+    make_passage(folder.disk)
+    write_state(folder.disk, state)
+    for place in (folder.work, folder.merged):
+        make_folder_for_machine(place, 0o755)
+    if copy_of:
+        copy_tree(copy_of, folder.upper)
+    else:
+        _fresh_upper(folder.upper, rootfs)
+
+
+def renew_disk(folder: MachineFolder, state: DiskState) -> None:
+    """Ready a kept disk for another start; overlayfs wants a work directory without another mount's remains."""
+    delete_tree(folder.work)
+    make_folder_for_machine(folder.work, 0o755)
+    drop_live_traces(folder.upper)
+    write_state(folder.disk, state)
+
+
+def save_disk(upper: Path, target: Path, state: DiskState) -> None:
+    """Copy a machine's upper directory into a new folder; the machine should stand still meanwhile."""
+    target.mkdir(mode=0o700)
+    write_state(target, state)
+    copy_tree(upper, target / "upper")
+    drop_live_traces(target / "upper")
+
+
+def check_reachable(rootfs: Path) -> None:
+    """Raises: `HostUnfit` when the uid that machines run as cannot get at the image."""
+    if os.geteuid() != 0:
+        return
+    for parent in (rootfs, *rootfs.parents):
+        if not parent.stat().st_mode & 0o001:
+            raise HostUnfit(
+                f"machines run as an unprivileged user, which cannot enter {parent}; run: chmod o+x {parent}"
+                " (or choose other directories by AGENT_S3_CACHE and AGENT_S3_STATE)"
+            )
+
+
+def guest_code(guests: Path, image: Image) -> Path:
+    """A copy of the guest server compiled by the image's Python: compiling at each boot would cost 60 ms and more.
+
+    It is a copy also because machines need not be able to read the directory that this package lies in.
+    """
+    files = sorted(path for path in GUEST_SOURCE.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    digest = hashlib.sha256(image.id.encode())
+    for path in files:
+        digest.update(f"{path.relative_to(GUEST_SOURCE)}\0".encode() + path.read_bytes())
+    target = guests / digest.hexdigest()[:16]
+    with (guests / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            _compile(files, target, image.rootfs)
+    return target / "guest"
+
+
+def _compile(files: list[Path], target: Path, rootfs: Path) -> None:
+    partial = target.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    for path in files:
+        copy = partial / "guest" / path.relative_to(GUEST_SOURCE)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+    compile_all = ["python3", "-I", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+    run_in_tree(rootfs, [*compile_all, "-d", "/opt/agent-s3/guest", "/mnt"], extra=(partial / "guest", "/mnt"))
+    for path in (partial, *partial.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    partial.rename(target)
+
+
+def _fresh_upper(upper: Path, rootfs: Path) -> None:
+    """Directories that must be writable exist here from the start.
+
+    overlayfs cannot copy up a directory whose owner the machine's user namespace does not map; and directories that
+    are only here, like all of the home directory, can be renamed, which overlayfs refuses for those from below.
+    """
+    uid = machine_uid()
+    make_folder_for_machine(upper, 0o755)
+    for name, mode in (("home", 0o755), ("tmp", 0o1777), ("var", 0o755), ("var/tmp", 0o1777)):
+        make_folder_for_machine(upper / name, mode)
+    home = upper / "home" / USER
+    shutil.copytree(rootfs / "etc/skel", home, symlinks=True)
+    if os.geteuid() == 0:
+        for directory, _, files in os.walk(home):
+            for path in (directory, *(f"{directory}/{name}" for name in files)):
+                os.lchown(path, uid, uid)

@@ -1,0 +1,183 @@
+"""One running sandbox machine as the host sees it: its processes, waiting for it, saving it, ending it."""
+
+import asyncio
+import json
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import AsyncGenerator, Coroutine, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from vm_pool.errors import HostUnfit, MachineLost
+from vm_pool.guest_client import GuestMachine
+from vm_pool.images import Image
+from vm_pool.provider import Spec
+from vm_pool.providers.sandbox_cgroup import Group
+from vm_pool.providers.sandbox_launch import HOME, USER
+from vm_pool.providers.sandbox_state import DiskState, MachineFolder, this_process
+from vm_pool.types import MachineInfo
+
+T = TypeVar("T")
+CAPABILITIES = frozenset({"v1", "tree", "journal", "clipboard", "settle"})
+_FREEZE_S = 2.0
+_END_S = 5.0
+_LOG_TAIL = 2000
+_LAUNCHED_LIMIT = 64 * 1024
+_STARTERS = ("bwrap:", "unshare:", "mount:", "setpriv:", "prlimit:", "enter:", "sh:")
+
+
+@dataclass
+class Running:
+    """A machine of this process."""
+
+    machine: GuestMachine
+    process: "subprocess.Popen[bytes]"
+    folder: MachineFolder
+    group: Group | None
+    image: Image
+    state: DiskState
+    stopping: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+def machine_info(state: DiskState) -> MachineInfo:
+    return MachineInfo(
+        machine_id=state.id,
+        provider="sandbox",
+        image=state.image_id,
+        platform="linux",
+        width=state.spec.width,
+        height=state.spec.height,
+        user=USER,
+        home=HOME,
+        capabilities=CAPABILITIES,
+    )
+
+
+def state_of_new(machine_id: str, spec: Spec, image: Image) -> DiskState:
+    now = datetime.now(UTC)
+    return DiskState(
+        kind="machine",
+        id=machine_id,
+        owner=this_process(),
+        image_id=image.id,
+        spec=spec,
+        created=now,
+        expires=now + timedelta(seconds=spec.ttl_s),
+        labels=spec.labels,
+    )
+
+
+async def unless_it_ends(wait: Coroutine[None, None, T], process: "subprocess.Popen[bytes]", log: Path) -> T:
+    """Await `wait`, but not longer than the process lives. Raises: what `start_failure` makes of its last words."""
+    waiting = asyncio.create_task(wait)
+    ended = asyncio.create_task(_ended(process))
+    try:
+        await asyncio.wait((waiting, ended), return_when=asyncio.FIRST_COMPLETED)
+        if waiting.done():
+            return waiting.result()
+        raise start_failure(log)
+    finally:
+        for task in (waiting, ended):
+            task.cancel()
+        await asyncio.gather(waiting, ended, return_exceptions=True)
+
+
+def start_failure(log: Path) -> HostUnfit | MachineLost:
+    """What went wrong, by the log: the tools of the host that build the sandbox, or the session inside it."""
+    lines = log.read_bytes()[-_LOG_TAIL:].decode(errors="replace").strip().splitlines() if log.exists() else []
+    last = lines[-1] if lines else "it said nothing"
+    if last.startswith(_STARTERS):
+        return HostUnfit(f"the sandbox did not start: {last}; run: agent-s3 doctor")
+    return MachineLost(f"the desktop session ended while it started: {last!r}")
+
+
+async def end(running: Running) -> None:
+    """Kill all processes of a machine and wait until they are gone. Raises: `TimeoutError` when they stay."""
+    await asyncio.to_thread(_kill_and_wait, running.process)
+    if running.group:
+        await running.group.remove()
+
+
+def descendants(pid: int) -> set[int]:
+    """A process and all below it, as this host numbers them."""
+    found: set[int] = set()
+    pending = [pid]
+    while pending:
+        current = pending.pop()
+        if current not in found:
+            found.add(current)
+            pending += _children(current)
+    return found
+
+
+@asynccontextmanager
+async def standing_still(group: Group | None) -> AsyncGenerator[None]:
+    """Keep a machine's processes from running meanwhile, where this host has a freezer for us."""
+    if group is None or not group.freeze():
+        yield
+        return
+    try:
+        deadline = time.monotonic() + _FREEZE_S
+        while not group.frozen() and time.monotonic() < deadline:  # noqa: ASYNC110  # the kernel signals nothing
+            await asyncio.sleep(0.002)
+        yield
+    finally:
+        group.thaw()
+
+
+def read_launched(path: Path) -> tuple[tuple[str, ...], ...] | None:
+    """Command lines that the guest noted; None when there are none or it wrote something else."""
+    with suppress(OSError, ValueError, TypeError):
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(fd, "rb") as file:
+            noted = json.loads(file.read(_LAUNCHED_LIMIT))
+        lines = tuple(tuple(str(word) for word in argv) for argv in noted)
+        return lines or None
+    return None
+
+
+async def _ended(process: "subprocess.Popen[bytes]") -> None:
+    """Return when the process has ended, without polling."""
+    loop = asyncio.get_running_loop()
+    done = asyncio.Event()
+    fd = os.pidfd_open(process.pid)
+    loop.add_reader(fd, done.set)
+    try:
+        await done.wait()
+    finally:
+        loop.remove_reader(fd)
+        os.close(fd)
+
+
+def _kill_and_wait(process: "subprocess.Popen[bytes]") -> None:
+    """The end of a sandbox's first inner process is the end of all in it: the kernel ends them with their namespace."""
+    inner = list(_pidfds(_children(process.pid)))
+    try:
+        process.kill()
+        process.wait(_END_S)
+        for fd in inner:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(fd, signal.SIGKILL)
+            if not select.select([fd], [], [], _END_S)[0]:
+                raise TimeoutError("a sandbox's processes did not end after SIGKILL")
+    finally:
+        for fd in inner:
+            os.close(fd)
+
+
+def _pidfds(pids: list[int]) -> Iterator[int]:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            yield os.pidfd_open(pid)
+
+
+def _children(pid: int) -> list[int]:
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []

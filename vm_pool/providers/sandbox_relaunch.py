@@ -1,0 +1,96 @@
+"""Bringing back the programs that a machine ran: noted when its disk is saved, started again on a copy."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from vm_pool.errors import BootTimeout
+from vm_pool.guest_client import GuestMachine
+from vm_pool.types import Frozen
+
+_WINDOWS_S = 30.0
+_UNSURE_S = 10.0
+_ONE_WINDOW_S = 10.0
+_POLL_S = 0.02
+_QUIET_MS = 100
+_SETTLE_MS = 3000
+
+
+class Programs(Frozen):
+    """What ran on a desktop, as far as it can be started again."""
+
+    launched: tuple[tuple[str, ...], ...] = ()
+    """Command lines, oldest first."""
+    windows: int | None = None
+    """How many windows there were; None when the machine could not be asked any more."""
+    with_windows: int | None = None
+    """How many processes showed a window; None as above."""
+    active_title: str | None = None
+    """Title of the window that had the focus."""
+
+
+async def programs_of(machine: GuestMachine) -> Programs:
+    launched, windows = await asyncio.gather(machine.launched(), machine.windows())
+    return Programs(
+        launched=tuple(tuple(argv) for argv in launched),
+        windows=len(windows),
+        with_windows=len({window.pid for window in windows}),
+        active_title=next((window.title for window in windows if window.active and window.title), None),
+    )
+
+
+async def relaunch(machine: GuestMachine, programs: Programs) -> None:
+    """Start the programs in their order, wait until those that had a window have one again, and for a quiet screen.
+
+    Raises: `BootTimeout` when a window stays out.
+    """
+    if not programs.launched:
+        return
+    for argv in programs.launched:
+        before = {window.id for window in await machine.windows()}
+        await machine.launch(argv)
+        await _wait_for_a_window(machine, before, programs.windows)
+    await _wait_for_windows(machine, programs)
+    if programs.active_title and programs.with_windows != 1:
+        await machine.run(["wmctrl", "-a", programs.active_title], timeout_s=5)
+    await machine.settle(quiet_ms=_QUIET_MS, timeout_ms=_SETTLE_MS)
+
+
+async def _wait_for_a_window(machine: GuestMachine, before: set[str], all_there_were: int | None) -> None:
+    """One program after the other, as they were started: two LibreOffices that start at once get in each other's way.
+
+    Programs without a window of their own only cost time when others with one are still to come.
+    """
+    deadline = time.monotonic() + _ONE_WINDOW_S
+    while time.monotonic() < deadline:
+        windows = await machine.windows()
+        if any(window.id not in before for window in windows):
+            return
+        if all_there_were is not None and len(windows) >= all_there_were:
+            return
+        await asyncio.sleep(_POLL_S)
+
+
+async def _wait_for_windows(machine: GuestMachine, programs: Programs) -> None:
+    """Only as many as were launched: windows that a person opened by hand do not come back by themselves."""
+    sure = programs.with_windows is not None
+    wanted = len(programs.launched) if programs.with_windows is None else programs.with_windows
+    wanted = min(wanted, len(programs.launched))
+    deadline = time.monotonic() + (_WINDOWS_S if sure else _UNSURE_S)
+    while (found := await _programs_with_windows(machine)) < wanted:
+        if time.monotonic() >= deadline:
+            if sure:
+                raise BootTimeout(f"{machine.info.machine_id}: {_missing(found, wanted, programs.launched)}")
+            return
+        await asyncio.sleep(_POLL_S)
+
+
+async def _programs_with_windows(machine: GuestMachine) -> int:
+    return len({window.pid for window in await machine.windows()})
+
+
+def _missing(found: int, wanted: int, launched: Sequence[Sequence[str]]) -> str:
+    names = ", ".join(argv[0] for argv in launched)
+    return (
+        f"{found} of {wanted} programs showed a window within {_WINDOWS_S:g} s after they were started again ({names})"
+    )

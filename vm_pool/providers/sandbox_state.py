@@ -1,0 +1,255 @@
+"""What the sandbox provider keeps on disk, and who owns it.
+
+<state>/machines/<id>/   state.json  upper/ work/ merged/ (overlay)  log     survives the run when the disk is kept
+<state>/snapshots/<id>/  state.json  upper/
+<state>/guests/<sha>/    the guest server's code, compiled for an image's Python
+<runtime>/<id>/          ctl/ (socket, token, launched.json)  frames/        on tmpfs, gone with the machine
+"""
+
+import contextlib
+import os
+import secrets
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from vm_pool.errors import ConfigError, HostUnfit
+from vm_pool.provider import Spec, Stray
+from vm_pool.providers.sandbox_relaunch import Programs
+from vm_pool.types import Frozen
+
+ROOT_STATE = Path("/var/lib/agent-s3")
+HOST_UID = 60_973
+"""As root, machines run as this uid and gid, which own nothing else, so that root never backs a guest."""
+STATE_FILE = "state.json"
+BEING_MADE = timedelta(minutes=2)
+"""For so long a folder without a state file is left alone."""
+LONGEST_SOCKET_PATH = 100
+"""Bytes; the kernel takes 107."""
+
+
+class Owner(Frozen):
+    """A process, told from a later one with the same id."""
+
+    pid: int
+    started: int
+    """Clock ticks after boot, field 22 of /proc/PID/stat."""
+    boot_id: str
+
+    @property
+    def alive(self) -> bool:
+        return process_started(self.pid) == self.started and boot_id() == self.boot_id
+
+
+class DiskState(Frozen):
+    """`state.json` of a machine or a snapshot."""
+
+    schema_version: Literal[1] = 1
+    kind: Literal["machine", "snapshot"]
+    id: str
+    owner: Owner | None
+    """The run that uses it; None for a disk that was kept on purpose."""
+    image_id: str
+    spec: Spec
+    created: datetime
+    expires: datetime
+    labels: Mapping[str, str] = {}
+    programs: Programs = Programs()
+
+
+@dataclass(frozen=True)
+class MachineFolder:
+    """Names all files of one machine."""
+
+    disk: Path
+    runtime: Path
+
+    @property
+    def upper(self) -> Path:
+        return self.disk / "upper"
+
+    @property
+    def work(self) -> Path:
+        return self.disk / "work"
+
+    @property
+    def merged(self) -> Path:
+        return self.disk / "merged"
+
+    @property
+    def log(self) -> Path:
+        return self.disk / "log"
+
+    @property
+    def ctl(self) -> Path:
+        return self.runtime / "ctl"
+
+    @property
+    def frames(self) -> Path:
+        return self.runtime / "frames"
+
+    @property
+    def socket(self) -> Path:
+        return self.ctl / "guest.sock"
+
+    @property
+    def token(self) -> Path:
+        return self.ctl / "token"
+
+    @property
+    def launched(self) -> Path:
+        """Command lines that the guest started; written by the guest, so not to be believed."""
+        return self.ctl / "launched.json"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where this user's sandboxes live."""
+
+    state: Path
+    runtime: Path
+
+    @property
+    def machines(self) -> Path:
+        return self.state / "machines"
+
+    @property
+    def snapshots(self) -> Path:
+        return self.state / "snapshots"
+
+    @property
+    def guests(self) -> Path:
+        return self.state / "guests"
+
+    def machine(self, machine_id: str) -> MachineFolder:
+        return MachineFolder(self.machines / machine_id, self.runtime / machine_id)
+
+    def snapshot(self, snapshot_id: str) -> Path:
+        return self.snapshots / snapshot_id
+
+    def make(self) -> None:
+        """Raises: `HostUnfit` when another user has taken the runtime folder, `ConfigError` for unusable paths."""
+        check_overlay_path(self.state)
+        # Others may pass through but not look around: machines run as a uid of their own when we are root.
+        mode = 0o711 if os.geteuid() == 0 else 0o700
+        for folder in (self.state, self.machines, self.guests, self.runtime):
+            folder.mkdir(mode=mode, parents=True, exist_ok=True)
+        self.snapshots.mkdir(mode=0o700, exist_ok=True)
+        if self.runtime.is_symlink() or self.runtime.stat().st_uid != os.geteuid():
+            raise HostUnfit(f"{self.runtime} belongs to somebody else; remove it: sudo rm -r {self.runtime}")
+
+
+def default_places() -> Places:
+    """`AGENT_S3_STATE`, else /var/lib/agent-s3 for root and ~/.local/state/agent-s3 for others; sockets on tmpfs."""
+    uid = os.geteuid()
+    configured = os.environ.get("AGENT_S3_STATE")
+    home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    state = Path(configured) if configured else ROOT_STATE if uid == 0 else Path(home) / "agent-s3"
+    return Places(state.absolute() / "sandbox", _runtime_base() / f"agent-s3-{uid}")
+
+
+def machine_uid() -> int:
+    """The host uid and gid that machines run as."""
+    return HOST_UID if os.geteuid() == 0 else os.geteuid()
+
+
+def make_folder_for_machine(folder: Path, mode: int) -> None:
+    """A directory that the machine's uid owns."""
+    folder.mkdir(mode=mode)
+    folder.chmod(mode)
+    if os.geteuid() == 0:
+        os.chown(folder, HOST_UID, HOST_UID)
+
+
+def make_passage(folder: Path) -> None:
+    """A directory of ours that the machine's uid may pass through and nobody else may enter."""
+    folder.mkdir(mode=0o700, parents=True)
+    if os.geteuid() == 0:
+        os.chown(folder, 0, HOST_UID)
+        folder.chmod(0o710)
+
+
+def new_id(prefix: str) -> str:
+    return f"{prefix}-{secrets.token_hex(5)}"
+
+
+def check_overlay_path(path: Path) -> None:
+    """Raises: `ConfigError` when a path cannot be written into overlayfs mount options."""
+    if any(char in str(path) for char in ",:\\"):
+        raise ConfigError(
+            f"{str(path)!r} holds a comma, colon or backslash, which overlayfs cannot take; choose another"
+        )
+
+
+def this_process() -> Owner:
+    started = process_started(os.getpid())
+    assert started is not None
+    return Owner(pid=os.getpid(), started=started, boot_id=boot_id())
+
+
+def process_started(pid: int) -> int | None:
+    """Start time in clock ticks after boot; None when there is no such process or only its unreaped remains."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def write_state(folder: Path, state: DiskState) -> None:
+    """Atomically, and readable by this user alone."""
+    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as file:
+        file.write(state.model_dump_json(indent=1))
+    Path(file.name).replace(folder / STATE_FILE)
+
+
+def read_state(folder: Path) -> DiskState | None:
+    """None when there is none or it is damaged: a machine cut short while it was made."""
+    with contextlib.suppress(OSError, ValidationError):
+        return DiskState.model_validate_json((folder / STATE_FILE).read_bytes())
+    return None
+
+
+def stray_of(folder: Path, kind: Literal["machine", "snapshot"], size: int) -> Stray:
+    """What a folder holds; without a readable state file it is being made, or was cut short while it was made."""
+    state = read_state(folder)
+    if state is None:
+        changed = datetime.fromtimestamp(folder.stat().st_mtime, tz=UTC)
+        return Stray(
+            kind=kind,
+            id=folder.name,
+            owner_pid=None,
+            owner_alive=False,
+            created=changed,
+            expires=changed + BEING_MADE,
+            path=str(folder),
+            bytes_on_disk=size,
+        )
+    return Stray(
+        kind=kind,
+        id=state.id,
+        owner_pid=state.owner.pid if state.owner else None,
+        owner_alive=state.owner is not None and state.owner.alive,
+        created=state.created,
+        expires=state.expires,
+        labels=state.labels,
+        path=str(folder),
+        bytes_on_disk=size,
+    )
+
+
+def _runtime_base() -> Path:
+    """A tmpfs for sockets and framebuffers: shared memory, or the user's runtime directory."""
+    shared = Path("/dev/shm")  # noqa: S108  # entered by way of a folder that is ours alone
+    if shared.is_dir() and os.access(shared, os.W_OK):
+        return shared
+    return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}")
