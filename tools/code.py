@@ -1,0 +1,61 @@
+"""An interpreter on a pool machine: runs Python and shell snippets there, never on this host.
+
+Snippets do not share variables; state is kept in files of the machine.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from vm_pool.machine import Machine
+
+Language = Literal["python", "bash"]
+_COMMANDS: dict[Language, tuple[str, ...]] = {"python": ("python3", "-c"), "bash": ("bash", "-c")}
+_MAX_CODE = 100_000
+"""Longest snippet in bytes: the system's limit for one argument is 128 KiB."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A snippet that was run."""
+
+    language: Language
+    code: str
+    returncode: int | None
+    """None: it did not finish in time and was killed. Negative: killed by that signal."""
+    output: str
+    """Standard output, then standard error, shortened in the middle."""
+    seconds: float
+
+
+class Interpreter:
+    """Runs snippets as the desktop's user, in the home directory, with a time limit each."""
+
+    def __init__(self, machine: Machine, *, timeout_s: float = 60.0, output_limit: int = 4000) -> None:
+        self._machine = machine
+        self._timeout_s = timeout_s
+        self._output_limit = output_limit
+        """In characters."""
+
+    async def run(self, language: Language, code: str, *, request_id: str | None = None) -> Ran:
+        """Run one snippet and wait for it. Raises: errors of `vm_pool.errors`; a failing snippet is no error."""
+        if len(code.encode(errors="replace")) > _MAX_CODE:
+            return Ran(language, code, 2, f"not run: longer than {_MAX_CODE} bytes; write files in parts", 0.0)
+        done = await self._machine.run(
+            [*_COMMANDS[language], code.replace("\0", "")],
+            timeout_s=self._timeout_s,
+            output_limit=self._output_limit * 4,
+            request_id=request_id,
+        )
+        text = "\n".join(part.rstrip("\n") for part in (done.stdout, done.stderr) if part.strip())
+        output = shorten(text, self._output_limit)
+        if done.timed_out:
+            output = f"{output}\n[killed after {self._timeout_s:g} s]".strip()
+        return Ran(language, code, None if done.timed_out else done.returncode, output, done.seconds)
+
+
+def shorten(text: str, limit: int) -> str:
+    """At most about `limit` characters: the beginning and the end, with a line in between that says what is missing."""
+    if len(text) <= limit:
+        return text
+    head, tail = text[: limit // 2], text[len(text) - limit // 2 :]
+    return f"{head}\n[… {len(text) - len(head) - len(tail)} characters left out …]\n{tail}"
