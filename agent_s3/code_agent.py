@@ -1,0 +1,198 @@
+"""The coding agent: a fresh chat that writes Python and shell for the same machine until it says DONE or FAIL."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from agent_s3.prompt import render
+from agent_s3.prompt import turns as example_turns
+from agent_s3.settings import AgentSettings
+from agent_s3.tally import Tally
+from agent_s3.types import CodeReport, CodeTurn
+from llm.chat import ChatModel, Message, Request, TextPart
+from llm.errors import BadReply, LLMError
+from tools.code import Interpreter, Language, shorten
+from vm_pool.errors import GuestError, GuestTimeout, MachineError
+from vm_pool.machine import Machine
+
+_BLOCK = re.compile(r"```[ \t]*(python3?|py|bash|sh|shell)[ \t]*\r?\n(.*?)(?:\n```|\Z)", re.DOTALL | re.IGNORECASE)
+_BARE = re.compile(
+    r"\s*(awk|bash|cat|cd|chmod|cp|cut|date|du|echo|find|grep|head|ls|mkdir|mv|printf|python3|rm|sed|seq|sort|tail|tar|tee|"
+    r"touch|tr|uniq|unzip|wc|xargs|zip) [^\n]*[^\n.!?:]\s*(\n|```|\Z)"
+)
+"""A command whose opening fence a small model forgot; a sentence ends in a full stop."""
+_VERDICT = re.compile(r"^\W*(DONE|FAIL)\b", re.MULTILINE)
+_LISTING = ("find", ".", "-maxdepth", "3", "-not", "-path", "*/.*", "-not", "-name", ".", "-printf", "%y %s %P\\n")
+_LISTED_LINES = 40
+_NOTHING_RUN = "no block has been run yet, so nothing is done and nothing is proven"
+_SHOWN_OUTPUT = 3000
+
+
+@dataclass(frozen=True)
+class CodeOutcome:
+    report: CodeReport
+    fatal: Exception | None = None
+    """A fault that ends the rollout; the report holds what was done before it."""
+
+
+@dataclass(frozen=True)
+class Snippet:
+    language: Language
+    code: str
+
+
+CodeReply = Snippet | Literal["done", "fail"]
+
+
+def read_reply(text: str) -> CodeReply | str:
+    """One fenced snippet, or the verdict; else a sentence that says what is wrong with the reply. Pure.
+
+    A snippet goes before a verdict in the same reply: its output is not known yet.
+    """
+    blocks = _BLOCK.findall(text)
+    if len(blocks) > 1:
+        return f"exactly one code block per reply, but there were {len(blocks)}"
+    if blocks:
+        tag, code = blocks[0]
+        if not code.strip():
+            return "the code block is empty"
+        return Snippet("python" if tag.lower().startswith("py") else "bash", code)
+    verdict = _VERDICT.findall(text)
+    if len(set(verdict)) == 1:
+        return "done" if verdict[0] == "DONE" else "fail"
+    if _BARE.match(text):
+        return Snippet("bash", text.split("```")[0].strip())
+    return "the reply holds neither a ```bash or ```python block nor DONE or FAIL"
+
+
+class CodeAgent:
+    """One call of the coding agent: at most `settings.code_budget` snippets."""
+
+    def __init__(
+        self, model: ChatModel, machine: Machine, settings: AgentSettings, tally: Tally, *, seed: int | None = None
+    ) -> None:
+        self._model = model
+        self._machine = machine
+        self._settings = settings
+        self._tally = tally
+        self._seed = seed
+        self._short = settings.prompt_style(model.abilities) == "short"
+        self._interpreter = Interpreter(
+            machine, timeout_s=settings.code_timeout_s, output_limit=600 if self._short else _SHOWN_OUTPUT
+        )
+
+    async def run(self, task: str, *, request_id: str) -> CodeOutcome:
+        """Work on `task`. Faults of model and machine are part of the outcome; cancellation is raised."""
+        turns: list[CodeTurn] = []
+        try:
+            ended = await self._loop(task, turns, request_id)
+            summary = await self._summary(task, turns, ended)
+        except (LLMError, MachineError) as error:
+            return CodeOutcome(CodeReport(task=task, turns=tuple(turns), ended="error", summary=str(error)), error)
+        return CodeOutcome(CodeReport(task=task, turns=tuple(turns), ended=ended, summary=summary))
+
+    async def _loop(
+        self, task: str, turns: list[CodeTurn], request_id: str
+    ) -> Literal["done", "fail", "budget", "bad_replies"]:
+        messages = [*self._system(), Message.of("user", await self._opening(task))]
+        bad = 0
+        while len(turns) < self._settings.code_budget:
+            text, reply = await self._ask(messages, nth=len(turns) + bad)
+            messages.append(Message.of("assistant", text.strip() or "(empty reply)"))
+            if reply == "done" and not turns:
+                reply = _NOTHING_RUN
+            match reply:
+                case "done" | "fail":
+                    return reply
+                case Snippet():
+                    turn = await self._run(reply, f"{request_id}.{len(turns)}")
+                    turns.append(turn)
+                    messages.append(Message.of("user", self._result(turn, turns)))
+                case str():
+                    bad += 1
+                    if bad >= self._settings.max_replies:
+                        return "bad_replies"
+                    messages.append(Message.of("user", render("code_reask", reason=reply)))
+        return "budget"
+
+    def _system(self) -> tuple[Message, ...]:
+        """The fixed beginning; a small model learns more from example turns than from rules."""
+        rules = Message.of("system", TextPart(self._render("code"), cache=True))
+        return (rules, *example_turns("code_short_examples")) if self._short else (rules,)
+
+    async def _opening(self, task: str) -> str:
+        return render("code_task", task=task, home=self._machine.info.home, listing=await self._files())
+
+    async def _files(self) -> str:
+        """What lies in the home directory: it spares a snippet that only looks. Empty when that cannot be listed."""
+        try:
+            done = await self._machine.run(list(_LISTING), timeout_s=10, output_limit=64 * 1024)
+        except (GuestError, GuestTimeout):
+            return ""
+        lines = sorted(line for line in done.stdout.splitlines() if line.count(" ") >= 2)
+        names = [self._listed(*line.split(" ", 2)) for line in lines]
+        more = [f"({len(names) - _LISTED_LINES} more)"] if len(names) > _LISTED_LINES else []
+        return "\n".join([*sorted(names)[:_LISTED_LINES], *more])
+
+    @staticmethod
+    def _listed(kind: str, size: str, path: str) -> str:
+        return f"{path}/" if kind == "d" else f"{path} ({size} bytes)"
+
+    async def _ask(self, messages: Sequence[Message], *, nth: int) -> tuple[str, CodeReply | str]:
+        request = Request(
+            messages=tuple(messages),
+            temperature=self._settings.temperature,
+            max_tokens=self._settings.reply_tokens(self._model.abilities),
+            seed=None if self._seed is None else self._seed + nth,
+        )
+        try:
+            completion = await self._tally.ask(self._model, request, role="code")
+        except BadReply as error:
+            return error.reply, str(error)
+        return completion.text, read_reply(completion.text)
+
+    async def _run(self, snippet: Snippet, request_id: str) -> CodeTurn:
+        """A snippet that the guest refuses is a failed snippet; a lost machine is raised."""
+        try:
+            ran = await self._interpreter.run(snippet.language, snippet.code, request_id=request_id)
+        except (GuestError, GuestTimeout) as error:
+            return CodeTurn(language=snippet.language, code=snippet.code, returncode=1, output=str(error), seconds=0)
+        return CodeTurn(
+            language=ran.language, code=ran.code, returncode=ran.returncode, output=ran.output, seconds=ran.seconds
+        )
+
+    def _result(self, turn: CodeTurn, turns: Sequence[CodeTurn]) -> str:
+        repeated = len(turns) > 1 and turns[-2].code.strip() == turn.code.strip()
+        left = self._settings.code_budget - len(turns)
+        return self._render("code_result", turn=turn, repeated=repeated, left=left)
+
+    async def _summary(self, task: str, turns: Sequence[CodeTurn], ended: str) -> str:
+        if self._short or not turns:
+            return summary_of(turns)
+        work = "\n\n".join(f"```{t.language}\n{shorten(t.code, 2000)}\n```\n{shorten(t.output, 1000)}" for t in turns)
+        prompt = render("code_summary", task=task, work=work, ended=ended)
+        request = Request(
+            messages=(Message.of("user", prompt),), max_tokens=self._settings.reply_tokens(self._model.abilities)
+        )
+        try:
+            completion = await self._tally.ask(self._model, request, role="code")
+        except BadReply:
+            return summary_of(turns)
+        return completion.text.strip() or summary_of(turns)
+
+    def _render(self, name: str, **values: object) -> str:
+        return render(f"{name}_short" if self._short else name, **values)
+
+
+def summary_of(turns: Sequence[CodeTurn]) -> str:
+    """What was run, without asking a model: the last snippets and whether they failed. Pure."""
+    if not turns:
+        return "It ran nothing."
+    return "It ran: " + "; ".join(_one_line(turn) for turn in turns[-3:])
+
+
+def _one_line(turn: CodeTurn) -> str:
+    code = " ⏎ ".join(line.strip() for line in turn.code.strip().splitlines() if line.strip())
+    failed = "" if turn.returncode == 0 else " (timed out)" if turn.returncode is None else f" (exit {turn.returncode})"
+    return f"`{shorten(code, 200)}`{failed}"

@@ -1,0 +1,101 @@
+"""Asking the worker for the next action: check the reply, re-ask with the reason, give up honestly."""
+
+import json
+from dataclasses import dataclass, replace
+
+from agent_s3.actions import Action
+from agent_s3.parse import Rejected, parse
+from agent_s3.prompt import render
+from agent_s3.schema import ActionType, text_schema, tools
+from agent_s3.settings import AgentSettings
+from agent_s3.tally import Tally
+from agent_s3.types import StepError
+from llm.chat import Abilities, ChatModel, Completion, Message, Request
+from llm.errors import BadReply
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What came out of the model's replies."""
+
+    action: Action | None
+    """None: no reply could be used; `error` says why."""
+    thought: str = ""
+    reply: str = ""
+    """The last one, verbatim."""
+    replies: int = 0
+    error: StepError | None = None
+    reflection: str | None = None
+    """What the model was told of its progress before it decided."""
+    fatal: Exception | None = None
+    """A fault of the model's provider that ends the rollout once the step is recorded."""
+
+
+def uses_tools(abilities: Abilities, *, short: bool) -> bool:
+    """Small models follow a schema with examples better than tool definitions."""
+    return abilities.tools and not short
+
+
+async def decide(
+    model: ChatModel,
+    messages: tuple[Message, ...],
+    actions: tuple[ActionType, ...],
+    *,
+    settings: AgentSettings,
+    seed: int | None,
+    as_tools: bool,
+    tally: Tally,
+) -> Decision:
+    """Ask at most `settings.max_replies` times. Raises: errors of `llm.errors` other than `BadReply`."""
+    reply, reason = "", ""
+    for attempt in range(settings.max_replies):
+        request = _request(model, messages, actions, settings, as_tools=as_tools)
+        request = _with_seed(request, seed, attempt)
+        try:
+            completion = await tally.ask(model, request, role="worker")
+        except BadReply as error:
+            reply, reason = error.reply, str(error)
+        else:
+            reply, parsed = verbatim(completion), parse(completion, actions)
+            if not isinstance(parsed, Rejected):
+                return Decision(parsed.action, parsed.thought, reply, attempt + 1)
+            reason = parsed.reason
+        messages = (*messages, *_reask(reply, reason))
+    return Decision(None, "", reply, settings.max_replies, StepError(kind="bad_reply", message=reason))
+
+
+def verbatim(completion: Completion) -> str:
+    """Text and tool calls of a reply as one text."""
+    calls = [
+        json.dumps({"name": c.name, "arguments": dict(c.arguments)}, ensure_ascii=False) for c in completion.tool_calls
+    ]
+    return "\n".join([*([completion.text] if completion.text else []), *calls])
+
+
+def _request(
+    model: ChatModel,
+    messages: tuple[Message, ...],
+    actions: tuple[ActionType, ...],
+    settings: AgentSettings,
+    *,
+    as_tools: bool,
+) -> Request:
+    return Request(
+        messages=messages,
+        tools=tools(actions) if as_tools else (),
+        schema=text_schema(actions) if model.abilities.schema and not as_tools else None,
+        temperature=settings.temperature,
+        max_tokens=settings.reply_tokens(model.abilities),
+    )
+
+
+def _with_seed(request: Request, seed: int | None, attempt: int) -> Request:
+    """A re-ask gets its own seed, or a seeded model would repeat its mistake."""
+    return request if seed is None else replace(request, seed=seed + attempt)
+
+
+def _reask(reply: str, reason: str) -> tuple[Message, Message]:
+    return (
+        Message.of("assistant", reply.strip() or "(empty reply)"),
+        Message.of("user", render("reask", reason=reason)),
+    )

@@ -1,0 +1,122 @@
+"""Doing an action on the machine, once; what is returned is what was really sent."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from agent_s3.actions import (
+    Action,
+    CallCodeAgent,
+    Done,
+    Fail,
+    HighlightTextSpan,
+    Open,
+    SaveToKnowledge,
+    SetCellValues,
+    SwitchApplications,
+    Wait,
+)
+from agent_s3.code_agent import CodeOutcome
+from agent_s3.gestures import plan
+from agent_s3.guest_script import run_script
+from agent_s3.settings import AgentSettings
+from agent_s3.types import CodeReport, Grounding, StepError
+from agent_s3.windows import open_it, switch_to
+from vm_pool.errors import GuestTimeout, MachineError, MachineLost
+from vm_pool.events import Drag, InputEvent
+from vm_pool.machine import Machine
+
+
+@dataclass(frozen=True)
+class Executed:
+    """What came of an action."""
+
+    events: tuple[InputEvent, ...] = ()
+    """Sent to the machine."""
+    code: CodeReport | None = None
+    error: StepError | None = None
+    fatal: Exception | None = None
+    """Ends the rollout once the step is recorded."""
+
+    @property
+    def nothing_done(self) -> bool:
+        """True when there is no action, or it failed before anything was sent."""
+        return self.error is not None and self.error.kind in ("not_found", "bad_reply")
+
+    @property
+    def output(self) -> str | None:
+        """What code printed; None: no code ran."""
+        return None if self.code is None else "\n".join(turn.output for turn in self.code.turns if turn.output)
+
+
+@dataclass(frozen=True)
+class Hands:
+    """What an action is done with."""
+
+    machine: Machine
+    settings: AgentSettings
+    request_id: str
+    """Of this step; the machine never executes it twice."""
+    write_code: Callable[[str | None], Awaitable[CodeOutcome]]
+    """Runs the coding agent on a part of the task; None: the whole task."""
+
+
+async def execute(action: Action, places: Sequence[Grounding], hands: Hands) -> Executed:
+    """Do it. Failures of the guest and of models are part of the answer; they are not raised."""
+    try:
+        return await _do(action, places, hands)
+    except MachineLost as error:
+        return Executed(error=StepError(kind="machine", message=str(error)), fatal=error)
+    except GuestTimeout as error:
+        message = f"{error}; the action may or may not have been executed"
+        return Executed(error=StepError(kind="refused_by_guest", message=message))
+    except MachineError as error:
+        return Executed(error=StepError(kind="refused_by_guest", message=str(error)))
+
+
+async def _do(action: Action, places: Sequence[Grounding], hands: Hands) -> Executed:
+    match action:
+        case Open():
+            timeout_s = hands.settings.open_timeout_s
+            await open_it(hands.machine, action.app_or_filename, timeout_s=timeout_s, request_id=hands.request_id)
+            return Executed()
+        case SwitchApplications():
+            await switch_to(hands.machine, action.app_code, request_id=hands.request_id)
+            return Executed()
+        case SetCellValues():
+            data = {"cells": action.cell_values, "app": action.app_name, "sheet": action.sheet_name}
+            await run_script(hands.machine, "set_cells", data, timeout_s=60, request_id=hands.request_id)
+            return Executed()
+        case HighlightTextSpan():
+            return await _send((await _span(action, hands),), hands)
+        case CallCodeAgent():
+            return _code_executed(await hands.write_code(action.task))
+        case Wait():
+            await asyncio.sleep(action.time)  # passing time is what was asked for; the screen settles afterwards
+            return Executed()
+        case SaveToKnowledge() | Done() | Fail():
+            return Executed()
+        case _:
+            return await _send(plan(action, places), hands)
+
+
+async def _send(events: tuple[InputEvent, ...], hands: Hands) -> Executed:
+    if events:
+        await hands.machine.perform(events, request_id=hands.request_id)
+    return Executed(events=events)
+
+
+async def _span(action: HighlightTextSpan, hands: Hands) -> Drag:
+    """A drag from before the first to behind the last character, from the machine's accessibility tree."""
+    data = {"start": action.starting_phrase, "end": action.ending_phrase}
+    found = await run_script(hands.machine, "text_span", data)
+    return Drag(
+        x=int(found["x"]), y=int(found["y"]), to_x=int(found["to_x"]), to_y=int(found["to_y"]), button=action.button
+    )
+
+
+def _code_executed(outcome: CodeOutcome) -> Executed:
+    if outcome.fatal is None:
+        return Executed(code=outcome.report)
+    kind = "machine" if isinstance(outcome.fatal, MachineError) else "model"
+    return Executed(code=outcome.report, error=StepError(kind=kind, message=str(outcome.fatal)), fatal=outcome.fatal)

@@ -1,0 +1,44 @@
+"""One observation of the desktop, ready for the model and for grounding."""
+
+from dataclasses import dataclass, field
+
+from agent_s3.elements import ElementList, list_elements
+from agent_s3.types import FrameRef
+from vm_pool.types import Frame, Look, LookPart, MachineInfo
+
+_OPTIONAL: dict[str, LookPart] = {"tree": "tree", "clipboard": "clipboard", "journal": "files"}
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What was seen at one moment: the raw look, its numbered elements and the name of its picture."""
+
+    look: Look
+    width: int
+    """Of the screen, in pixels."""
+    height: int
+    elements: ElementList = field(default_factory=ElementList)
+    ref: FrameRef | None = None
+    """Name of the picture in the run folder; None: there is none."""
+
+    @property
+    def frame(self) -> Frame | None:
+        return self.look.frame
+
+    @property
+    def cursor(self) -> str | None:
+        """Of the file journal; None: this machine keeps none."""
+        return self.look.files.cursor if self.look.files else None
+
+
+def parts_of(info: MachineInfo) -> frozenset[LookPart]:
+    """What can be observed of a machine; evidence is gathered whatever the model is shown."""
+    parts: set[LookPart] = {"frame", "windows"}
+    parts.update(part for capability, part in _OPTIONAL.items() if capability in info.capabilities)
+    return frozenset(parts)
+
+
+def observed(look: Look, info: MachineInfo, *, ref: FrameRef | None, limit: int) -> Observation:
+    """`limit`: most elements to number."""
+    elements = list_elements(look.tree, limit=limit) if look.tree else ElementList()
+    return Observation(look, info.width, info.height, elements, ref)

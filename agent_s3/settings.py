@@ -1,0 +1,67 @@
+"""What decides how a rollout is run: one frozen model, written into the run's record."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from agent_s3.types import Frozen
+from llm.chat import Abilities
+
+ObservationMode = Literal["screenshot", "a11y", "screenshot+a11y"]
+ReflectionMode = Literal["on", "off", "auto"]
+PromptStyle = Literal["full", "short"]
+
+SMALL_CONTEXT_TOKENS = 65_536
+"""A text-only model whose context is below this gets the short prompts."""
+SHORT_REPLY_TOKENS = 512
+"""A small model that writes more than this has lost its way."""
+
+
+class AgentSettings(Frozen):
+    """Settings of one rollout."""
+
+    observe: ObservationMode | None = None
+    """None: `screenshot+a11y` for models that take images, else `a11y`."""
+    style: PromptStyle | None = None
+    """None: `short` for text-only models with a small context, else `full`."""
+    max_steps: int = Field(default=15, ge=1)
+    images_kept: int = Field(default=8, ge=1)
+    """How many of the newest screenshots stay in the messages."""
+    elements_listed: int = Field(default=80, ge=1)
+    """Most lines of the numbered element list; half of it in the short style."""
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    """None: the provider's default."""
+    seed: int | None = None
+    """None: none sent. Each rollout and step derives its own from it."""
+    max_tokens: int = Field(default=4096, ge=64)
+    """Most tokens of one reply, reasoning included; at most `SHORT_REPLY_TOKENS` in the short style."""
+    max_replies: int = Field(default=3, ge=1)
+    """Most replies asked for one step, the first included."""
+    bad_steps: int = Field(default=3, ge=1)
+    """So many steps in a row without a usable reply end the rollout."""
+    code_budget: int = Field(default=20, ge=1)
+    """Most snippets in one call of the coding agent."""
+    code_timeout_s: float = Field(default=60.0, gt=0)
+    """Time limit of one snippet, in seconds."""
+    reflection: ReflectionMode = "auto"
+    """`auto`: only after steps that changed nothing, repeated themselves or failed."""
+    quiet_ms: int = Field(default=150, ge=1)
+    """The screen counts as settled after so many milliseconds without change."""
+    settle_timeout_ms: int = Field(default=3000, ge=1)
+    open_timeout_s: float = Field(default=15.0, gt=0)
+    """How long `open` waits for a window, in seconds."""
+
+    def mode(self, abilities: Abilities) -> ObservationMode:
+        """How this model observes; a model that takes no images never gets any."""
+        if not abilities.images:
+            return "a11y"
+        return self.observe or "screenshot+a11y"
+
+    def reply_tokens(self, abilities: Abilities) -> int:
+        """Most tokens to ask of this model for one reply."""
+        return min(self.max_tokens, SHORT_REPLY_TOKENS) if self.prompt_style(abilities) == "short" else self.max_tokens
+
+    def prompt_style(self, abilities: Abilities) -> PromptStyle:
+        if self.style is not None:
+            return self.style
+        return "short" if not abilities.images and abilities.context_tokens < SMALL_CONTEXT_TOKENS else "full"

@@ -1,0 +1,215 @@
+"""The data of a rollout: task, observation, delta, step, result. Pure data; a leaf that every room above may import.
+
+Pictures are named by the sha256 of their pixels and lie in the run folder; their bytes never enter JSON.
+Boxes and points are screen pixels, origin at the top left.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from agent_s3.actions import Action
+from llm.chat import Usage
+from vm_pool.events import InputEvent
+from vm_pool.types import Box, FileChange
+
+SCHEMA_VERSION = 1
+"""Written into every file of a run folder."""
+
+
+class Frozen(BaseModel):
+    """Base of the data of this package: immutable, and unknown fields are an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Task(Frozen):
+    """What is asked of the agent."""
+
+    id: str = Field(min_length=1)
+    instruction: str = Field(min_length=1)
+    domain: str = "user"
+    """Group in a benchmark, e.g. `os`; `user` for tasks from the command line."""
+
+
+class FrameRef(Frozen):
+    """A picture in the run folder."""
+
+    sha256: str
+    """Of size and pixels, see `vm_pool.types.Frame`."""
+    width: int
+    height: int
+
+
+class Region(Frozen):
+    """A rectangle of the screen in which pixels changed."""
+
+    box: Box
+    changed_pixels: int
+
+
+class TreeChange(Frozen):
+    """One element of the accessibility tree that appeared, went away or changed."""
+
+    kind: Literal["added", "removed", "changed"]
+    role: str
+    name: str
+    app: str = ""
+    box: Box | None = None
+    field: str | None = None
+    """What changed: `name`, `text`, `value`, `states`; None for added and removed."""
+    before: str | None = None
+    after: str | None = None
+
+
+class WindowChange(Frozen):
+    """A top-level window that opened, closed, changed its title or became the active one."""
+
+    kind: Literal["opened", "closed", "retitled", "activated"]
+    title: str
+    app: str
+    title_before: str | None = None
+
+
+class ClipboardChange(Frozen):
+    """The clipboard's text before and after, shortened; None: no text."""
+
+    before: str | None
+    after: str | None
+
+
+class Delta(Frozen):
+    """What verifiably changed between the observations before and after one action."""
+
+    regions: tuple[Region, ...] = ()
+    changed_fraction: float = Field(default=0.0, ge=0, le=1)
+    """Changed pixels over all pixels."""
+    tree: tuple[TreeChange, ...] = ()
+    tree_dropped: int = 0
+    """How many further tree changes were left out."""
+    windows: tuple[WindowChange, ...] = ()
+    files: tuple[FileChange, ...] = ()
+    files_dropped: int = 0
+    clipboard: ClipboardChange | None = None
+    output: str | None = None
+    """What code printed, shortened; None: no code ran."""
+    settled: bool = True
+    """False: the screen still moved at the deadline, so the delta may be incomplete."""
+
+    @property
+    def empty(self) -> bool:
+        """True when nothing at all was seen to change."""
+        return not (
+            self.regions or self.tree or self.windows or self.files or self.clipboard or self.output is not None
+        )
+
+
+class Grounding(Frozen):
+    """A phrase and the pixel that it was resolved to."""
+
+    phrase: str
+    x: int
+    y: int
+    box: Box | None = None
+    """The element, when it is known."""
+    by: str
+    """The grounder that answered: `number`, `tree`, `ocr`, `model`."""
+    element: str = ""
+    """Role and name of the element found."""
+
+
+class CodeTurn(Frozen):
+    """One snippet that the coding agent ran, and what came of it."""
+
+    language: Literal["python", "bash"]
+    code: str
+    returncode: int | None
+    """None: it did not finish in time."""
+    output: str
+    """Standard output and error, shortened to a limit, beginning and end kept."""
+    seconds: float
+
+
+class CodeReport(Frozen):
+    """What one call of the coding agent did."""
+
+    task: str
+    turns: tuple[CodeTurn, ...]
+    ended: Literal["done", "fail", "budget", "bad_replies", "error"]
+    summary: str
+
+
+StepErrorKind = Literal["bad_reply", "not_found", "refused_by_guest", "interrupted", "model", "machine"]
+
+
+class StepError(Frozen):
+    """Why a step did not do what was decided; goes back to the model."""
+
+    kind: StepErrorKind
+    message: str
+
+
+class Step(Frozen):
+    """One turn of the loop, as it happened."""
+
+    schema_version: int = SCHEMA_VERSION
+    index: int = Field(ge=0)
+    """0 for the first step."""
+    started_at: datetime
+    thought: str = ""
+    action: Action | None = None
+    """None: no valid action came out of the model's replies."""
+    reply: str = ""
+    """The model's last reply, verbatim."""
+    replies: int = Field(default=1, ge=0)
+    """How many replies it took; more than 1 means that it was re-asked."""
+    grounding: tuple[Grounding, ...] = ()
+    events: tuple[InputEvent, ...] = ()
+    """What was really sent to the machine."""
+    before: FrameRef | None = None
+    after: FrameRef | None = None
+    delta: Delta | None = None
+    """None: nothing was executed or nothing could be observed afterwards."""
+    code: CodeReport | None = None
+    reflection: str | None = None
+    error: StepError | None = None
+    usage: Mapping[str, Usage] = {}
+    """Tokens and money of this step by role."""
+    seconds: Mapping[str, float] = {}
+    """Wall time of this step by phase: observe, decide, ground, act, settle, record."""
+
+
+RolloutStatus = Literal[
+    "done",  # the agent says it is complete
+    "fail",  # the agent says it cannot be done
+    "step_limit",
+    "bad_replies",  # the model gave no valid action in a row of steps
+    "budget",  # the run's budget of money or tokens is spent
+    "model_error",  # the model's provider failed
+    "machine_lost",  # infrastructure: the only status that is retried
+    "interrupted",  # Ctrl-C; goes on with --resume
+    "crashed",  # a fault of ours; the traceback is in the run's log
+]
+
+
+class RolloutResult(Frozen):
+    """How one rollout ended."""
+
+    schema_version: int = SCHEMA_VERSION
+    index: int
+    """Which of the N, from 0."""
+    status: RolloutStatus
+    reason: str
+    steps: int
+    attempt: int = 1
+    """2 or more: earlier machines were lost."""
+    usage: Mapping[str, Usage] = {}
+    seconds: float
+    first: FrameRef | None = None
+    last: FrameRef | None = None
+    files: tuple[FileChange, ...] = ()
+    """What differs from the snapshot at the end; their content is in the rollout's `files/`."""
+    windows: tuple[WindowChange, ...] = ()
+    """Windows opened and closed from first to last observation."""

@@ -1,0 +1,61 @@
+"""Opening and switching: actions whose effect is a window."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from agent_s3.guest_script import run_script
+from vm_pool.errors import GuestError
+from vm_pool.machine import Machine
+from vm_pool.types import Window
+
+_POLL_S = 0.05
+
+
+async def open_it(machine: Machine, name: str, *, timeout_s: float, request_id: str) -> str:
+    """Open an application or a file and wait for its window; returns what was opened, in words.
+
+    Raises: `GuestError` when there is no such thing, or when no window came in time.
+    """
+    found = await run_script(machine, "find_app", {"name": name}, request_id=request_id)
+    before = await machine.windows()
+    await machine.launch([str(part) for part in found["argv"]])
+    await _until_a_window_comes(machine, before, what=str(found["what"]), timeout_s=timeout_s)
+    return str(found["what"])
+
+
+async def _until_a_window_comes(machine: Machine, before: Sequence[Window], *, what: str, timeout_s: float) -> None:
+    """A new window, or another one that became active or got a new title: single-instance programs reuse theirs."""
+    deadline = time.monotonic() + timeout_s
+    known = {(w.id, w.title, w.active) for w in before if w.active}
+    ids = {w.id for w in before}
+    while True:
+        now = await machine.windows()
+        if any(w.id not in ids or (w.active and (w.id, w.title, True) not in known) for w in now):
+            return
+        if time.monotonic() > deadline:
+            raise GuestError(f"{what} was started, but no window came within {timeout_s:g} s")
+        await asyncio.sleep(_POLL_S)
+
+
+async def switch_to(machine: Machine, wanted: str, *, request_id: str) -> None:
+    """Bring a window to the front. Raises: `GuestError` that lists the open windows when none or several fit."""
+    window = pick_window(await machine.windows(), wanted)
+    done = await machine.run(["wmctrl", "-i", "-a", window.id], timeout_s=10, request_id=request_id)
+    if done.returncode != 0:
+        raise GuestError(f"the window manager did not switch: {done.stderr.strip()[-200:]}")
+
+
+def pick_window(windows: Sequence[Window], wanted: str) -> Window:
+    """The window that a name means: exact title or application first, then part of either.
+
+    Of equal ones the topmost that is not active yet. Raises: `GuestError`.
+    """
+    asked = wanted.casefold().strip()
+    exact = [w for w in windows if asked in (w.title.casefold(), w.app.casefold())]
+    fits = exact or [w for w in windows if asked in w.title.casefold() or asked in w.app.casefold()]
+    fits = fits or [w for w in windows if w.app and w.app.casefold() in asked]
+    if not fits:
+        titles = ", ".join(f"{w.title!r} ({w.app})" for w in windows)
+        raise GuestError(f"no window fits {wanted!r}; open windows: {titles or 'none'}")
+    return next((w for w in reversed(fits) if not w.active), fits[-1])

@@ -1,0 +1,212 @@
+"""The worker of one rollout: what the model is shown, what it decides, and how that is carried out."""
+
+from collections.abc import Sequence
+
+from agent_s3 import reflection
+from agent_s3.actions import Action, SaveToKnowledge
+from agent_s3.code_agent import CodeAgent, CodeOutcome
+from agent_s3.decide import Decision, decide, uses_tools
+from agent_s3.execute import Executed, Hands, execute
+from agent_s3.gestures import phrases
+from agent_s3.grounding import Grounder, NotFound
+from agent_s3.grounding.chain import ChainGrounder
+from agent_s3.grounding.model import ModelGrounder
+from agent_s3.grounding.tree import TreeGrounder
+from agent_s3.history import Now, messages, pictures_wanted
+from agent_s3.observation import Observation
+from agent_s3.prompt import render, turns
+from agent_s3.record import FrameStore
+from agent_s3.schema import ActionType, name_of, offered, signatures
+from agent_s3.settings import AgentSettings
+from agent_s3.tally import Tally
+from agent_s3.types import Grounding, Step, StepError, Task
+from llm.chat import ChatModel, Message
+from llm.errors import LLMError
+from vm_pool.errors import GuestError, GuestTimeout
+from vm_pool.machine import Machine
+from vm_pool.types import Window
+
+_WINDOWS_TOLD = 12
+
+
+class Worker:
+    """Knows the task, the model and the machine; keeps nothing of the past, which comes in as recorded steps."""
+
+    def __init__(
+        self, task: Task, machine: Machine, model: ChatModel, frames: FrameStore, settings: AgentSettings, *, index: int
+    ) -> None:
+        self._task = task
+        self._machine = machine
+        self._model = model
+        self._frames = frames
+        self._settings = settings
+        self._index = index
+        self._mode = settings.mode(model.abilities)
+        self._short = settings.prompt_style(model.abilities) == "short"
+        self._as_tools = uses_tools(model.abilities, short=self._short)
+        self._actions: tuple[ActionType, ...] = ()
+
+    async def find_actions(self) -> None:
+        """Ask the machine what it can do, so that no action is offered that it cannot. Raises: `MachineLost`."""
+        can_run = await self._runs("true")
+        has_office = can_run and await self._runs("which", "soffice")
+        self._actions = offered(can_run=can_run, has_office=has_office, short=self._short)
+
+    async def _runs(self, *argv: str) -> bool:
+        try:
+            return (await self._machine.run(argv, timeout_s=10)).returncode == 0
+        except (GuestError, GuestTimeout):
+            return False
+
+    async def decide(self, steps: Sequence[Step], before: Observation, tally: Tally) -> Decision:
+        """Reflect if called for, then ask for the next action; a provider's fault is part of the answer."""
+        said: str | None = None
+        try:
+            with tally.phase("reflect"):
+                said = await self._reflect(steps, before, tally)
+            with tally.phase("decide"):
+                asked = await self._messages(steps, before, said)
+                decision = await decide(
+                    self._model,
+                    asked,
+                    self._actions,
+                    settings=self._settings,
+                    seed=self._seed(len(steps)),
+                    as_tools=self._as_tools,
+                    tally=tally,
+                )
+        except LLMError as error:
+            return Decision(None, error=StepError(kind="model", message=str(error)), reflection=said, fatal=error)
+        return Decision(
+            decision.action, decision.thought, decision.reply, decision.replies, decision.error, reflection=said
+        )
+
+    async def ground(
+        self, decision: Decision, before: Observation, tally: Tally
+    ) -> tuple[tuple[Grounding, ...], Executed | None]:
+        """Points for all phrases of the action; or, when one is not found, the outcome of a step that does nothing."""
+        wanted = phrases(decision.action) if decision.action else ()
+        grounder = self._grounder(tally)
+        places: list[Grounding] = []
+        with tally.phase("ground"):
+            for phrase in wanted:
+                try:
+                    place = await grounder.locate(before, phrase)
+                except LLMError as error:
+                    return tuple(places), Executed(error=StepError(kind="model", message=str(error)), fatal=error)
+                if isinstance(place, NotFound):
+                    return tuple(places), Executed(error=StepError(kind="not_found", message=place.message))
+                places.append(place)
+        return tuple(places), None
+
+    async def act(self, action: Action, places: Sequence[Grounding], *, request_id: str, tally: Tally) -> Executed:
+        """Carry the action out, once."""
+
+        async def write_code(part: str | None) -> CodeOutcome:
+            agent = CodeAgent(self._model, self._machine, self._settings, tally, seed=self._settings.seed)
+            return await agent.run(part or self._task.instruction, request_id=request_id)
+
+        return await execute(action, places, Hands(self._machine, self._settings, request_id, write_code))
+
+    def _grounder(self, tally: Tally) -> Grounder:
+        """The tree first: it is exact and free; then the model's eyes, where it has any."""
+        if not self._model.abilities.images:
+            return TreeGrounder()
+        return ChainGrounder([TreeGrounder(), ModelGrounder(self._model, tally)])
+
+    def _seed(self, step: int) -> int | None:
+        """Another one for each rollout and step, so that equal prompts do not make equal rollouts."""
+        return None if self._settings.seed is None else self._settings.seed + 10_000 * self._index + 100 * step
+
+    async def _reflect(self, steps: Sequence[Step], before: Observation, tally: Tally) -> str | None:
+        mode = self._settings.reflection
+        needed = mode == "on" or (mode == "auto" and reflection.trouble(steps) is not None)
+        picture = await self._frames.png(before.ref) if needed and before.ref and self._shows_pictures else None
+        return await reflection.reflect(
+            self._model, self._task.instruction, steps, mode=mode, short=self._short, picture=picture, tally=tally
+        )
+
+    @property
+    def _shows_pictures(self) -> bool:
+        return self._mode != "a11y"
+
+    async def _messages(self, steps: Sequence[Step], before: Observation, said: str | None) -> tuple[Message, ...]:
+        current = before.ref.sha256 if before.ref and self._shows_pictures else None
+        abilities = self._model.abilities
+        return messages(
+            system=self._system(),
+            task=self._task.instruction,
+            steps=steps,
+            now=Now(self._state(steps, before), said, current),
+            pictures=await self._pictures(steps, before),
+            images_kept=self._images_kept,
+            as_tools=self._as_tools,
+            examples=self._examples(),
+            context_tokens=abilities.context_tokens - self._settings.reply_tokens(abilities),
+        )
+
+    async def _pictures(self, steps: Sequence[Step], before: Observation) -> dict[str, bytes]:
+        """The PNG files of the newest screens by sha256; none for a model without eyes."""
+        if not self._shows_pictures:
+            return {}
+        wanted = pictures_wanted(steps, before.ref, keep=self._images_kept)
+        return {sha256: await self._frames.png(ref) for sha256, ref in wanted.items()}
+
+    @property
+    def _images_kept(self) -> int:
+        limit = self._model.abilities.max_images
+        return min(limit, self._settings.images_kept) if limit else self._settings.images_kept
+
+    @property
+    def _writes_code(self) -> bool:
+        return "call_code_agent" in {name_of(action) for action in self._actions}
+
+    def _examples(self) -> tuple[Message, ...]:
+        """A small model learns more from example turns than from rules."""
+        return turns("worker_short_examples", code=self._writes_code) if self._short else ()
+
+    def _system(self) -> str:
+        info = self._machine.info
+        return render(
+            "worker_short" if self._short else "worker",
+            platform=info.platform,
+            width=info.width,
+            height=info.height,
+            user=info.user,
+            home=info.home,
+            pictures=self._shows_pictures,
+            elements=self._mode != "screenshot",
+            as_text=not self._as_tools,
+            signatures=signatures(self._actions),
+            code=self._writes_code,
+        )
+
+    def _state(self, steps: Sequence[Step], before: Observation) -> str:
+        listed = self._mode != "screenshot"
+        windows = before.look.windows
+        return render(
+            "state",
+            notes=_notes(steps),
+            windows=_window_words(windows) if listed and windows is not None else None,
+            elements=before.elements.lines() if listed else None,
+            short=self._short,
+            step=len(steps) + 1,
+            max_steps=self._settings.max_steps,
+        )
+
+
+def _notes(steps: Sequence[Step]) -> list[str]:
+    """What was saved to knowledge and not lost to an error, in order, each once."""
+    saved = [s.action.text for s in steps if isinstance(s.action, SaveToKnowledge) and s.error is None]
+    return list(dict.fromkeys(note for notes in saved for note in notes))
+
+
+def _window_words(windows: Sequence[Window]) -> list[str]:
+    """The topmost windows, topmost last."""
+    return [_window(w) for w in windows[-_WINDOWS_TOLD:]]
+
+
+def _window(window: Window) -> str:
+    state = " (active)" if window.active else " (minimized)" if window.minimized else ""
+    app = f" [{window.app}]" if window.app and window.app.casefold() not in window.title.casefold() else ""
+    return f'"{window.title}"{app}{state}'

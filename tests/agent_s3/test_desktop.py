@@ -1,0 +1,103 @@
+"""Actions on real desktops, decided by a script."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rollout_stage import BLIND, act, says
+
+from agent_s3.agent import run_rollout
+from agent_s3.paths import RunPaths
+from agent_s3.record import FrameStore, read_lines
+from agent_s3.settings import AgentSettings
+from agent_s3.types import RolloutResult, Step, Task
+from llm.scripted import ScriptedModel
+from vm_pool.machine import Machine
+from vm_pool.provider import Spec
+from vm_pool.providers.sandbox import SandboxProvider
+
+SETTINGS = AgentSettings(style="full", reflection="off", max_steps=40, open_timeout_s=60)
+
+
+async def rollout(folder: Path, machine: Machine, *replies: Any) -> tuple[RolloutResult, list[Step]]:
+    paths = RunPaths(folder / "run")
+    result = await run_rollout(
+        Task(id="t", instruction="Try them all"),
+        machine,
+        ScriptedModel([*replies, act("done")], abilities=BLIND),
+        index=0,
+        paths=paths,
+        frames=FrameStore(paths.frames),
+        settings=SETTINGS,
+        on_step=lambda _step, _before, _after: None,
+    )
+    return result, read_lines(paths.rollout(0).trajectory, Step)
+
+
+def told(steps: list[Step]) -> list[str]:
+    """Every error of the steps, for the message of a failing test."""
+    return [f"{s.index} {s.action}: {s.error.message}" for s in steps if s.error]
+
+
+@pytest.mark.desktop
+async def test_text_is_written_selected_and_copied_in_a_real_editor(tmp_path: Path):
+    provider = SandboxProvider()
+    async with provider.session():
+        machine = await provider.boot(Spec(image="slim"))
+        result, steps = await rollout(
+            tmp_path,
+            machine,
+            act("open", app_or_filename="text editor"),
+            act("type", text="hello wörld 한글\n" + "\n".join(f"row {i}" for i in range(60))),
+            act("hotkey", keys=["ctrl", "Home"]),
+            act("highlight_text_span", starting_phrase="wörld", ending_phrase="한글"),
+            act("hotkey", keys=["ctrl", "c"]),
+            act("scroll", element_description="the text area", clicks=-10),
+            act("click", element_description="the File menu"),
+            act("hotkey", keys=["Escape"]),
+            act("hold_and_press", hold_keys=["shift"], press_keys=["right", "right"]),
+            act("call_code_agent"),
+            says("code", "```bash\nprintf 'from code' > Documents/made.txt; cat Documents/made.txt\n```"),
+            says("code", "DONE"),
+            says("code", "It made a file."),
+            act("open", app_or_filename="calculator"),
+            act("switch_applications", app_code="mousepad"),
+            act("open", app_or_filename="made.txt"),
+            act("click", element_description="the Print Everything button"),
+            act("save_to_knowledge", text=["noted"]),
+            act("wait", time=0.1),
+        )
+        await provider.stop(machine)
+    by_name = {s.action.action: s for s in steps if s.action}
+    assert result.status == "done", result.reason
+    assert [s.error.kind for s in steps if s.error] == ["not_found"], told(steps)
+    copied = steps[4].delta
+    assert copied is not None
+    assert copied.clipboard is not None
+    assert copied.clipboard.after == "wörld 한글"
+    assert by_name["call_code_agent"].code is not None
+    assert [f.path for f in result.files if f.path.endswith(".txt")] == ["/home/user/Documents/made.txt"]
+    assert {w.app.lower() for w in result.windows if w.kind == "opened"} >= {"mousepad", "gnome-calculator"}
+
+
+@pytest.mark.desktop("desktop")
+async def test_cells_of_an_open_spreadsheet_are_written(tmp_path: Path):
+    provider = SandboxProvider()
+    async with provider.session():
+        machine = await provider.boot(Spec(image="desktop"))
+        result, steps = await rollout(
+            tmp_path,
+            machine,
+            act("set_cell_values", cell_values={"A1": 1}, app_name="x", sheet_name="Sheet1"),
+            act("open", app_or_filename="libreoffice calc"),
+            act("wait", time=2),
+            act("set_cell_values", cell_values={"A1": "Sum", "B1": "=2+3"}, app_name="Untitled 1", sheet_name="Sheet1"),
+            act("set_cell_values", cell_values={"A1": 1}, app_name="Untitled 1", sheet_name="Nope"),
+            act("wait", time=1),
+        )
+        await provider.stop(machine)
+    assert result.status == "done", result.reason
+    errors = [s.error.message for s in steps if s.error]
+    assert len(errors) == 2, told(steps)
+    assert "not running" in errors[0]
+    assert "sheets are: Sheet1" in errors[1]

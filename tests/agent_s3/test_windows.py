@@ -1,0 +1,131 @@
+"""Opening and switching, and the programs of ours that run inside the machine."""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rollout_stage import editor_window
+
+from agent_s3.guest_script import run_script
+from agent_s3.windows import open_it, pick_window, switch_to
+from vm_pool.errors import GuestError
+from vm_pool.providers.fake import FakeMachine
+from vm_pool.providers.fake_desktop import FakeDesktop, Script
+from vm_pool.providers.fake_shell import Reply
+
+SCRIPTS = Path(__file__).parents[2] / "agent_s3" / "guest_scripts"
+
+
+def machine(answer: Reply, *, opens: bool = True) -> FakeMachine:
+    def run(_desktop: FakeDesktop, _argv: Any, _stdin: bytes) -> Reply:
+        return answer
+
+    class Opening(FakeMachine):
+        async def launch(self, argv: Any, *, cwd: str | None = None) -> int:
+            if opens:
+                self.desktop.windows = (*self.desktop.windows, editor_window(id="0x9"))
+            return await super().launch(argv, cwd=cwd)
+
+    return Opening(script=Script(on_command=run))
+
+
+FOUND = Reply('{"argv": ["mousepad"], "what": "application Mousepad"}')
+
+
+async def test_opening_waits_for_the_window():
+    where = machine(FOUND)
+    assert await open_it(where, "editor", timeout_s=1, request_id="r") == "application Mousepad"
+    assert where.desktop.launched == [["mousepad"]]
+
+
+async def test_a_program_without_a_window_is_told():
+    with pytest.raises(GuestError, match=r"no window came within 0\.1 s"):
+        await open_it(machine(FOUND, opens=False), "editor", timeout_s=0.1, request_id="r")
+
+
+async def test_what_is_not_there_is_not_launched():
+    where = machine(Reply('{"error": "there is no application x"}'))
+    with pytest.raises(GuestError, match="no application x"):
+        await open_it(where, "x", timeout_s=1, request_id="r")
+    assert where.desktop.launched == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (Reply("garbage"), "garbage"),
+        (Reply(stderr="a\nKeyError: 1\n", returncode=1), "KeyError"),
+        (Reply(seconds=99), "longer"),
+    ],
+)
+async def test_a_script_that_breaks_is_an_error_with_its_last_words(answer: Reply, reason: str):
+    with pytest.raises(GuestError, match=reason):
+        await run_script(machine(answer), "find_app", {"name": "x"})
+
+
+def test_a_window_is_picked_by_title_by_application_or_by_a_part_of_either():
+    windows = (editor_window(), editor_window(id="0x2", title="Sums", app="gnome-calculator", active=False))
+    assert pick_window(windows, "sums").id == "0x2"
+    assert pick_window(windows, "calculator").id == "0x2"
+    assert pick_window(windows, "the Editor window").id == "0x1"
+    with pytest.raises(GuestError, match=r"open windows: 'notes\.txt"):
+        pick_window(windows, "browser")
+
+
+def test_of_two_windows_that_fit_the_one_in_the_background_is_meant():
+    windows = (editor_window(id="0x2", active=False), editor_window())
+    assert pick_window(windows, "editor").id == "0x2"
+
+
+async def test_switching_names_the_window_by_its_id():
+    where = machine(Reply())
+    where.desktop.windows = (editor_window(),)
+    await switch_to(where, "editor", request_id="r")
+    assert where.desktop.commands == [("wmctrl", "-i", "-a", "0x1")]
+
+
+async def find_app(home: Path, name: str) -> dict[str, Any]:
+    """Run the real script as the guest would, with its home and applications in a folder."""
+    bin_ = home / "bin"
+    env = {"HOME": str(home), "XDG_DATA_DIRS": str(home / "share"), "PATH": f"{bin_}{os.pathsep}/usr/bin:/bin"}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(SCRIPTS / "find_app.py"), stdin=-1, stdout=-1, env=env
+    )
+    stdout, _ = await process.communicate(json.dumps({"name": name}).encode())
+    return json.loads(stdout)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    programs = {"mousepad": "TextEditor;", "gnome-calculator": "Calculator;", "xdg-open": ""}
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "share" / "applications").mkdir(parents=True)
+    for program, categories in programs.items():
+        (tmp_path / "bin" / program).write_text("#!/bin/sh\n")
+        (tmp_path / "bin" / program).chmod(0o755)
+        entry = (
+            f"[Desktop Entry]\nType=Application\nName={program.title()}\nExec={program} %U\nCategories={categories}\n"
+        )
+        if categories:
+            (tmp_path / "share" / "applications" / f"org.x.{program}.desktop").write_text(entry)
+    (tmp_path / "Documents").mkdir()
+    (tmp_path / "Documents" / "Plan.txt").write_text("x")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["Mousepad", "text editor", "mousepad", "org.x.mousepad", "Mousepad Text Editor"])
+async def test_an_application_is_found_by_name_kind_and_program(home: Path, name: str):
+    assert (await find_app(home, name))["argv"] == ["mousepad"]
+
+
+@pytest.mark.parametrize("name", ["Documents/Plan.txt", "Plan.txt", "~/Documents/Plan.txt", "plan.txt"])
+async def test_a_file_is_found_where_users_keep_files_and_is_opened_by_its_kind(home: Path, name: str):
+    assert (await find_app(home, name))["argv"] == ["xdg-open", str(home / "Documents" / "Plan.txt")]
+
+
+async def test_a_name_that_is_nothing_is_answered_with_what_there_is(home: Path):
+    assert "Gnome-Calculator, Mousepad" in (await find_app(home, "photoshop; rm -rf ~"))["error"]
