@@ -1,0 +1,157 @@
+"""Facts that follow from a step's record by computation alone: no model, no guess, no claim of success. Pure."""
+
+from collections.abc import Iterable
+
+from agent_s3.actions import Action, CallCodeAgent, Done, Fail
+from agent_s3.elements import READABLE
+from agent_s3.types import CodeTurn, Delta, RolloutResult, Step, TreeChange
+from agent_s3.words import action_words
+from bbon import changes
+from bbon.quoting import one_line, quoted
+from bbon.types import Fact
+
+NOTHING = "nothing visible changed"
+_TREE_SHOWN = 8
+_TURNS_SHOWN = 4
+_VALUE_SHOWN = 120
+_CODE_SHOWN = 160
+_OUTPUT_SHOWN = 240
+
+
+def of_step(step: Step) -> tuple[Fact, ...]:
+    """What verifiably happened in one step, at least one fact; the first says what the agent did."""
+    sentences = list(_sentences(step))
+    lead = _lead(step.action)
+    if lead:
+        sentences[0] = f"{lead}: {sentences[0]}"
+    return tuple(Fact(step=step.index, text=_sentence(s), source="delta") for s in sentences)
+
+
+def at_end(result: RolloutResult) -> tuple[str, ...]:
+    """What differs between the start and the end of a rollout, whatever happened in between."""
+    lines = changes.words(result.files, limit=12)
+    lines += [changes.window_words(w) for w in result.windows if w.kind != "activated"]
+    return tuple(_sentence(line) for line in lines) or ("No file and no window differs from the start.",)
+
+
+def suffice(step: Step) -> bool:
+    """Whether the computed facts leave nothing out that was observed; pixels alone are no words, so they do not."""
+    delta = step.delta
+    if delta is None or delta.empty or isinstance(step.action, Done | Fail):
+        return True
+    told = delta.tree or delta.windows or delta.files or delta.clipboard or delta.output is not None
+    return bool(told) and len(delta.tree) <= _TREE_SHOWN and not delta.tree_dropped and not delta.files_dropped
+
+
+def _sentence(text: str) -> str:
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith((".", "]")) else text + "."
+
+
+def _lead(action: Action | None) -> str:
+    if action is None or isinstance(action, Done | Fail):
+        return ""
+    if isinstance(action, CallCodeAgent):
+        return "The coding agent was called"
+    return f"After {one_line(action_words(action), 160)}"
+
+
+def _sentences(step: Step) -> Iterable[str]:
+    if isinstance(step.action, Done):
+        return ["the agent declared the task done"]
+    if isinstance(step.action, Fail):
+        return ["the agent declared the task impossible"]
+    failed = [] if step.error is None else [_failure(step)]
+    if step.delta is None:
+        return [*failed, *_code(step)] or ["what happened could not be observed"]
+    return [*failed, *_code(step), *_changes(step.delta, code_ran=step.code is not None)]
+
+
+def _failure(step: Step) -> str:
+    assert step.error is not None
+    what = {
+        "bad_reply": "no usable action came from the agent, nothing was done",
+        "not_found": "the element was not found, nothing was done",
+        "refused_by_guest": "the desktop refused the action",
+        "interrupted": "the step was interrupted",
+        "model": "the model failed",
+        "machine": "the machine failed",
+    }[step.error.kind]
+    return f"{what} ({one_line(step.error.message, 160)})"
+
+
+def _code(step: Step) -> list[str]:
+    if step.code is None:
+        return []
+    turns = step.code.turns
+    skipped = len(turns) - _TURNS_SHOWN
+    note = [f"{skipped} earlier snippets are not listed"] if skipped > 0 else []
+    return [*note, *(_turn(turn) for turn in turns[-_TURNS_SHOWN:])] or ["it ran no code"]
+
+
+def _turn(turn: CodeTurn) -> str:
+    ended = "did not finish in time" if turn.returncode is None else f"returned {turn.returncode}"
+    printed = f"and printed {quoted(turn.output, _OUTPUT_SHOWN)}" if turn.output.strip() else "and printed nothing"
+    return f"{turn.language} code {quoted(turn.code, _CODE_SHOWN)} {ended} {printed}"
+
+
+def _changes(delta: Delta, *, code_ran: bool) -> list[str]:
+    if delta.empty:
+        return [NOTHING]
+    lines = [*changes.words(delta.files), *(changes.window_words(w) for w in delta.windows)]
+    if delta.files_dropped:
+        lines.append(f"{delta.files_dropped} more files changed")
+    if delta.clipboard is not None:
+        lines.append(f"the clipboard now holds {quoted(delta.clipboard.after or '', _VALUE_SHOWN)}")
+    if delta.output is not None and not code_ran:
+        lines.append(f"code printed {quoted(delta.output, _OUTPUT_SHOWN)}")
+    lines += _tree(delta)
+    lines += _pixels(delta) if not lines else []
+    still = [] if delta.settled else ["the screen was still changing when it was looked at"]
+    return [*lines, *still] or [NOTHING if not code_ran else "nothing else visible changed"]
+
+
+def _pixels(delta: Delta) -> list[str]:
+    if not delta.regions:
+        return []
+    box = delta.regions[0].box
+    where = f"{box.width} x {box.height} px at ({box.x}, {box.y})"
+    return [f"only pixels changed, {delta.changed_fraction:.1%} of the screen, most of it {where}"]
+
+
+def _tree(delta: Delta) -> list[str]:
+    telling = [change for change in delta.tree if not _furniture(change, delta)]
+    left_out = len(delta.tree) - len(telling[:_TREE_SHOWN]) + delta.tree_dropped
+    more = [f"{left_out} more change{'s' if left_out > 1 else ''} of elements"] if left_out > 0 else []
+    return [*(tree_words(change) for change in telling[:_TREE_SHOWN]), *more]
+
+
+def _furniture(change: TreeChange, delta: Delta) -> bool:
+    """A button or menu that came or went together with its window; texts and labels of a new window are told."""
+    moved = {window.app.lower() for window in delta.windows if window.kind in ("opened", "closed")}
+    if change.kind == "changed" or change.app.lower() not in moved:
+        return False
+    return change.kind == "removed" or not (change.after or (change.role in READABLE and change.role != "frame"))
+
+
+def tree_words(change: TreeChange) -> str:
+    """One change of the accessibility tree, foreign text quoted."""
+    role = one_line(change.role.replace("-", " "), 40)
+    who = f"the {role} {quoted(change.name, 80)}" if change.name else f"a {role}"
+    match change.kind:
+        case "added":
+            return f"{who} appeared" + (f" with text {quoted(change.after, _VALUE_SHOWN)}" if change.after else "")
+        case "removed":
+            return f"{who} went away"
+        case "changed":
+            return _changed(who, change)
+
+
+def _changed(who: str, change: TreeChange) -> str:
+    before, after = change.before or "", change.after or ""
+    if change.field == "states":
+        now = [f"is now {one_line(after, 80)}"] if after else []
+        gone = [f"is no longer {one_line(before, 80)}"] if before else []
+        return f"{who} {' and '.join([*now, *gone])}"
+    field = one_line(change.field or "content", 20)
+    return f"the {field} of {who} went from {quoted(before, _VALUE_SHOWN)} to {quoted(after, _VALUE_SHOWN)}"

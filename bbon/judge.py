@@ -1,0 +1,107 @@
+"""Picking the best of N rollouts, or none, in one question over all of them.
+
+Rollouts that ended in the same state are shown once: a model that is bad at four options is better at two, and equal
+results cannot be told apart anyway. If all ended alike after having changed something, nothing is asked.
+"""
+
+from collections.abc import Sequence
+
+from agent_s3.record import FrameStore
+from bbon import letters, written
+from bbon.evidence import Outcome, outcomes
+from bbon.types import Candidate, Citation, Verdict
+from llm.chat import ChatModel
+
+_CITED = 3
+
+
+async def judge(
+    task: str, candidates: Sequence[Candidate], model: ChatModel, frames: FrameStore, *, seed: int = 0
+) -> Verdict:
+    """The verdict on candidates that all could have done the task; `seed` decides the order of the options.
+
+    Raises: `bbon.errors.JudgeError` when the model gives no usable answer, errors of `llm.errors`, `RecordError`.
+    """
+    found = outcomes(candidates)
+    if not found:
+        reasons = "No rollout came to an end that can be judged."
+        return Verdict(winner=None, confidence=1.0, reasons=reasons, method="no_candidate")
+    if len(found) == 1 and len(candidates) > 1 and found[0].candidate.changed:
+        return _all_equal(found[0])
+    verdict = await _ask(task, [outcome.candidate for outcome in found], model, frames, seed=seed)
+    return verdict.model_copy(update={"reasons": " ".join([verdict.reasons, *_same(found)])})
+
+
+def _all_equal(outcome: Outcome) -> Verdict:
+    winner = outcome.candidate
+    reasons = f"All {len(outcome.members)} rollouts ended in the same state; rollout {winner.index} took fewest steps."
+    return Verdict(winner=winner.index, confidence=1.0, reasons=reasons, method="all_equal")
+
+
+def _same(found: Sequence[Outcome]) -> list[str]:
+    """Which rollouts were not shown, because another one stood for them."""
+    return [
+        f"Rollouts {', '.join(map(str, outcome.members))} ended in the same state and were shown once."
+        for outcome in found
+        if len(outcome.members) > 1
+    ]
+
+
+async def _ask(task: str, shown: Sequence[Candidate], model: ChatModel, frames: FrameStore, *, seed: int) -> Verdict:
+    if letters.usable(model.abilities):
+        try:
+            return await _by_letters(task, shown, model, seed=seed)
+        except letters.NoLetters:
+            pass  # the server gave no logprobs after all: ask for a written answer
+    opinion = await written.ask(task, shown, model, frames, seed=seed)
+    return Verdict(
+        winner=opinion.ballot.choice,
+        confidence=opinion.confidence,
+        reasons=opinion.reasons,
+        citations=opinion.citations,
+        method="mcq" if len(shown) > 1 else "single",
+        ballots=(opinion.ballot,),
+        model=model.name,
+        usage=opinion.usage,
+    )
+
+
+async def _by_letters(task: str, every: Sequence[Candidate], model: ChatModel, *, seed: int) -> Verdict:
+    """A small model cannot tell that nothing was done, so those that did nothing are not put before it."""
+    shown = [one for one in every if not one.idle]
+    if not shown:
+        reasons = "Every rollout ended exactly as it started: nothing was done."
+        return Verdict(winner=None, confidence=1.0, reasons=reasons, method="all_equal")
+    ballots, usage = await letters.ask(task, shown, model, seed=seed)
+    shares = letters.average(ballots)
+    best = max(shares, key=lambda option: shares[option])
+    winner = next((one for one in shown if letters.name(one.index) == best), None)
+    return Verdict(
+        winner=winner.index if winner else None,
+        confidence=shares[best],
+        reasons=_measured_reasons(shown, shares, len(ballots)),
+        citations=_telling(winner, shown) if winner else (),
+        method="mcq_logprobs" if len(shown) > 1 else "single",
+        ballots=ballots,
+        model=model.name,
+        usage=usage,
+    )
+
+
+def _measured_reasons(shown: Sequence[Candidate], shares: dict[str, float], orders: int) -> str:
+    """What the model preferred and what the candidates ended with; the model itself gave no reasons."""
+    ranked = sorted(shares, key=lambda option: -shares[option])
+    odds = ", ".join(f"{_option(option)} {shares[option]:.0%}" for option in ranked)
+    ends = [f"Rollout {one.index}: {' '.join(one.changes[:_CITED])}" for one in shown]
+    return f"Letter probabilities averaged over {orders} orders of the options: {odds}. {' '.join(ends)}"
+
+
+def _option(option: str) -> str:
+    return "none of them" if option == letters.NONE else f"rollout {option}"
+
+
+def _telling(winner: Candidate, shown: Sequence[Candidate]) -> tuple[Citation, ...]:
+    """Steps of the winner with a fact that no other candidate has; the last few."""
+    others = {fact.text for one in shown if one is not winner for fact in one.facts}
+    steps = sorted({fact.step for fact in winner.facts if fact.text not in others})
+    return tuple(Citation(candidate=winner.index, step=step) for step in steps[-_CITED:])

@@ -1,0 +1,70 @@
+"""The models of a run: opened from their specs, each once, and held against one budget."""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from bbon.types import RunConfig
+from llm.budget import Budget, Ledger, Metered
+from llm.chat import ChatModel, Usage
+from llm.errors import ConfigError
+from llm.pricing import Price
+from llm.registry import open_model, parse_spec, price_of
+from llm.settings import Settings
+
+LOCAL_TEMPERATURE = 0.7
+"""Of workers on the embedded model: at its default all N rollouts would be nearly the same."""
+
+
+@dataclass(frozen=True)
+class Models:
+    """Who does what. Two roles may share one model."""
+
+    worker: ChatModel
+    narrator: ChatModel
+    judge: ChatModel
+
+
+@asynccontextmanager
+async def opened(config: RunConfig, given: Models | None) -> AsyncGenerator[Models]:
+    """The models given, else those that the config names; only the latter are closed. Raises: `ConfigError`."""
+    if given is not None:
+        yield given
+        return
+    settings = Settings()
+    async with AsyncExitStack() as stack:
+        known: dict[str, ChatModel] = {}
+        for spec in (config.model, config.narrator or config.model, config.judge or config.model):
+            if spec not in known:
+                known[spec] = open_model(spec, settings=settings)
+                stack.push_async_callback(known[spec].aclose)
+        yield Models(known[config.model], known[config.narrator or config.model], known[config.judge or config.model])
+
+
+def metered(models: Models, config: RunConfig, ledger: Ledger) -> Models:
+    """The same models under one budget, which an earlier part of the run has spent in part, as the ledger says.
+
+    Raises: `PriceUnknown` when money is limited and a model has no price.
+    """
+    budget = Budget(usd=config.budget_usd, tokens=config.budget_tokens, spent=_spent(ledger.by_role))
+    made: dict[int, ChatModel] = {}
+    for model in (models.worker, models.narrator, models.judge):
+        made.setdefault(id(model), Metered(model, budget=budget, ledger=ledger, price=_price(model)))
+    return Models(made[id(models.worker)], made[id(models.narrator)], made[id(models.judge)])
+
+
+def _spent(usage: Mapping[str, Usage]) -> Usage:
+    return sum(usage.values(), Usage())
+
+
+def _price(model: ChatModel) -> Price | None:
+    try:
+        return price_of(model.name)
+    except ConfigError:  # a model of a test or a plug-in, whose name is no spec
+        return None
+
+
+def worker_temperature(config: RunConfig) -> float | None:
+    if config.temperature is not None:
+        return config.temperature
+    return LOCAL_TEMPERATURE if parse_spec(config.model).provider == "local" else None

@@ -1,0 +1,117 @@
+"""What all parts of one run share, and the desktop that its rollouts are forked from."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from agent_s3.paths import RunPaths
+from agent_s3.record import FrameStore
+from agent_s3.types import RolloutResult
+from bbon.errors import RunFolderError
+from bbon.models import Models
+from bbon.state import StateFile
+from bbon.types import Listener, PhaseBegan, RunConfig
+from llm.budget import Ledger
+from vm_pool.errors import VMPoolError
+from vm_pool.machine import Machine
+from vm_pool.pool import Pool
+from vm_pool.provider import Snapshot, Spec
+
+log = logging.getLogger(__name__)
+
+INPUTS = "Documents"
+"""Folder in the desktop's home that receives the files given with the task."""
+_QUIET_MS, _SETTLE_MS = 300, 10_000
+_TTL_S = 24 * 3600
+
+Prepare = Callable[[Machine], Awaitable[None]]
+"""Sets the task up on the base machine, before the snapshot."""
+Finish = Callable[[int, Machine, RolloutResult], Awaitable[None]]
+"""Looks at a rollout's machine when the rollout is over, before it is stopped."""
+
+
+@dataclass
+class Session:
+    """One run from its start, or its resumption, to its end."""
+
+    config: RunConfig
+    paths: RunPaths
+    listener: Listener
+    prepare: Prepare | None
+    finish: Finish | None
+    models: Models
+    ledger: Ledger
+    pool: Pool
+    state: StateFile
+    frames: FrameStore
+    _making: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def run_id(self) -> str:
+        return self.paths.root.name
+
+    @contextmanager
+    def phase(self, name: str, detail: str = "") -> Generator[None]:
+        """Announce a phase and add its time to the record."""
+        self.listener(PhaseBegan(name=name, detail=detail))
+        log.info("%s %s", name, detail)
+        with self.state.timed(name):
+            yield
+
+    def save_usage(self) -> None:
+        self.state.update(usage=self.ledger.by_role)
+
+    async def snapshot(self) -> Snapshot:
+        """The prepared desktop; made at the first call, one at a time. Raises: errors of `vm_pool.errors`."""
+        async with self._making:
+            return self.state.state.snapshot or await self._make_snapshot()
+
+    async def forget_snapshot(self, snapshot: Snapshot) -> None:
+        """It turned out to be gone; the next `snapshot` makes another."""
+        async with self._making:
+            if self.state.state.snapshot == snapshot:
+                self.state.update(snapshot=None)
+
+    async def drop_snapshot(self) -> None:
+        """Free it; what cannot be freed is left to `pool gc`."""
+        if snapshot := self.state.state.snapshot:
+            try:
+                await self.pool.provider.drop(snapshot)
+            except (VMPoolError, OSError) as error:
+                log.warning("the snapshot %s could not be freed: %s", snapshot.snapshot_id, error)
+            self.state.update(snapshot=None)
+
+    async def _make_snapshot(self) -> Snapshot:
+        config = self.config
+        spec = Spec(image=config.image, width=config.width, height=config.height, ttl_s=_TTL_S)
+        async with AsyncExitStack() as stack:
+            with self.phase("boot", f"{config.provider} {config.image}"):
+                lease = self.pool.lease(spec, labels={"run": self.run_id, "rollout": "base"})
+                machine = await stack.enter_async_context(lease)
+            with self.phase("setup"):
+                await self._set_up(machine)
+            with self.phase("snapshot"):
+                snapshot = await self.pool.provider.snapshot(machine)
+                self.state.update(snapshot=snapshot)
+        return snapshot
+
+    async def _set_up(self, machine: Machine) -> None:
+        for name in self.config.files:
+            await machine.write(f"{machine.info.home}/{INPUTS}/{name}", self._input(name))
+        if self.prepare is not None:
+            await self.prepare(machine)
+        settled = await machine.settle(quiet_ms=_QUIET_MS, timeout_ms=_SETTLE_MS)
+        if not settled:
+            log.warning("the desktop still moved when the snapshot was taken: %s", settled.reason)
+
+    def _input(self, name: str) -> bytes:
+        """Raises: `RunFolderError`."""
+        if name in ("", ".", "..") or PurePosixPath(name).name != name:
+            raise RunFolderError(f"{name!r} is no plain file name; put the file into {self.paths.inputs}")
+        try:
+            return (self.paths.inputs / name).read_bytes()
+        except OSError as error:
+            raise RunFolderError(f"cannot read {self.paths.inputs / name}: {error.strerror}") from error

@@ -1,0 +1,220 @@
+"""The data of a best-of-N run: what was asked, facts, candidates, verdict, result, and the events on the way."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from agent_s3.types import SCHEMA_VERSION, FrameRef, RolloutResult, Step
+from llm.chat import Usage
+
+ObservationMode = Literal["screenshot", "a11y", "screenshot+a11y"]
+
+
+class Frozen(BaseModel):
+    """Base of the data of this package: immutable, and unknown fields are an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RunConfig(Frozen):
+    """Everything that decides a run; written to `config.json` before it starts."""
+
+    schema_version: int = SCHEMA_VERSION
+    instruction: str = Field(min_length=1)
+    n: int = Field(default=4, ge=1, le=32)
+    """How many rollouts."""
+    provider: str = "sandbox"
+    image: str = "desktop"
+    width: int = Field(default=1920, ge=320, le=7680)
+    height: int = Field(default=1080, ge=240, le=4320)
+    model: str = "local"
+    """Model spec of the worker, see `llm.registry`."""
+    judge: str | None = None
+    """Model spec of the judge; None: the worker's."""
+    narrator: str | None = None
+    """Model spec of the narrator; None: the worker's."""
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    """Of the workers; None: 0.7 for the local model, else the provider's default."""
+    observe: ObservationMode | None = None
+    """None: `screenshot+a11y` for models that take images, else `a11y`."""
+    max_steps: int = Field(default=15, ge=1, le=1000)
+    images_kept: int = Field(default=8, ge=1)
+    """How many of the newest screenshots stay in a worker's history (the paper's setting is 8)."""
+    concurrency: int | None = Field(default=None, ge=1)
+    """Rollouts at one time; None: all N."""
+    budget_usd: float | None = Field(default=None, gt=0)
+    budget_tokens: int | None = Field(default=None, gt=0)
+    seed: int = 0
+    """Of the judge's shuffles and of models that take a seed."""
+    files: tuple[str, ...] = ()
+    """Names in the run's `inputs/` that are put into the desktop's Documents folder."""
+    out: str | None = None
+    """Folder on this host that receives the winner's changed files; None: they stay in the run folder."""
+
+
+class RecordedConfig(RunConfig):
+    """`config.json`: what was asked, and with which code and prompts; `plain` gives the config back for a resume."""
+
+    started_at: datetime
+    versions: Mapping[str, str]
+    """Of Python, this package and the libraries that talk to models."""
+    prompts: Mapping[str, str]
+    """sha256 of each prompt file, as `agent_s3/NAME` and `bbon/NAME`."""
+    commit: str | None = None
+    """Of the checkout this code runs from, with `+` when it has changes; None: not a git checkout."""
+
+    @property
+    def plain(self) -> RunConfig:
+        return RunConfig.model_validate({name: getattr(self, name) for name in RunConfig.model_fields})
+
+
+class Fact(Frozen):
+    """One thing that was seen to happen at one step."""
+
+    schema_version: int = SCHEMA_VERSION
+    step: int
+    text: str
+    """One sentence, present or past tense, no claim of success."""
+    source: Literal["delta", "model", "note"]
+    """`delta`: computed. `model`: a language model described the pictures or the changes. `note`: about the narration
+    itself, e.g. that the model failed; the judge does not see it."""
+
+
+class Candidate(Frozen):
+    """A trajectory under comparison."""
+
+    index: int
+    """Which rollout, from 0."""
+    status: str
+    facts: tuple[Fact, ...]
+    first: FrameRef | None
+    last: FrameRef | None
+    steps: int
+    changes: tuple[str, ...] = ()
+    """What differs between its start and its end, one sentence each."""
+    changed: bool = True
+    """False: no file, noise aside, and no window differs."""
+    idle: bool = False
+    """True: it ended exactly as it started, on the same screen, and did not say that the task is impossible."""
+    end_state: str | None = None
+    """Equal for candidates whose ends cannot be told apart; None: it equals no other."""
+
+
+class Citation(Frozen):
+    """A fact that the judge relied on."""
+
+    candidate: int
+    step: int
+
+
+class Ballot(Frozen):
+    """One question to the judge model and what came of it."""
+
+    order: tuple[int | None, ...]
+    """Rollout index of option A, B, C ...; None: the option that none of them did it."""
+    choice: int | None
+    """Rollout index; None: none of these."""
+    probabilities: Mapping[str, float] | None = None
+    """By option: rollout index as text, or `none`; None: the model gave no logprobs."""
+    reply: str = ""
+    """What the model said, verbatim."""
+
+
+class Verdict(Frozen):
+    """What the judge decided."""
+
+    schema_version: int = SCHEMA_VERSION
+    winner: int | None
+    """Rollout index; None: none of the candidates did the task."""
+    confidence: float = Field(ge=0, le=1)
+    """Of the choice made, in the judge's own units: see `method`."""
+    reasons: str
+    citations: tuple[Citation, ...] = ()
+    method: Literal["mcq", "mcq_logprobs", "single", "all_equal", "no_candidate"]
+    """`mcq`: one written answer. `mcq_logprobs`: letter probabilities averaged over orders. `single`: there was one
+    outcome to judge, and the question was whether it is right. `all_equal` (the same end everywhere; without a winner:
+    nothing was done anywhere) and `no_candidate` asked no model."""
+    ballots: tuple[Ballot, ...] = ()
+    model: str = ""
+    usage: Usage = Usage()
+
+
+class Delivered(Frozen):
+    """A file of the winner."""
+
+    path: str
+    """Path inside the desktop."""
+    kind: Literal["created", "modified", "deleted"]
+    host_path: str | None
+    """Where its content is on this host; None for deleted files."""
+    bytes: int = 0
+    note: str = ""
+    """Why it is not in the folder that was asked for; empty when it is, or when none was."""
+
+
+class RunResult(Frozen):
+    """The machine-readable answer of a run: `--json` and `result.json`."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_dir: str
+    instruction: str
+    winner: int | None
+    verdict: Verdict | None
+    """None: the run ended before judging; `error` says why."""
+    rollouts: tuple[RolloutResult, ...]
+    delivered: tuple[Delivered, ...] = ()
+    usage: Mapping[str, Usage]
+    """By role: worker, code, reflection, narrator, judge."""
+    seconds: Mapping[str, float]
+    """By phase: image, boot, setup, snapshot, fork, rollouts, judge, deliver, total."""
+    model: str
+    """Spec of the worker model; `scripted:...` marks a run that no model decided."""
+    error: str | None = None
+
+
+class PhaseBegan(Frozen):
+    type: Literal["phase"] = "phase"
+    name: str
+    detail: str = ""
+
+
+class RolloutBegan(Frozen):
+    type: Literal["began"] = "began"
+    rollout: int
+    machine_id: str
+    attempt: int
+
+
+class StepTaken(Frozen):
+    type: Literal["step"] = "step"
+    rollout: int
+    step: Step
+
+
+class FactsFound(Frozen):
+    type: Literal["facts"] = "facts"
+    rollout: int
+    facts: tuple[Fact, ...]
+
+
+class RolloutOver(Frozen):
+    type: Literal["over"] = "over"
+    result: RolloutResult
+
+
+class Judged(Frozen):
+    type: Literal["judged"] = "judged"
+    verdict: Verdict
+
+
+RunEvent = Annotated[
+    PhaseBegan | RolloutBegan | StepTaken | FactsFound | RolloutOver | Judged, Field(discriminator="type")
+]
+Listener = Callable[[RunEvent], None]
+"""Told of events as they happen; must return at once and must not raise."""
+
+
+def nobody(_event: RunEvent) -> None:
+    """The listener that ignores all."""

@@ -1,0 +1,355 @@
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent_s3.paths import RunPaths
+from agent_s3.record import read_lines, read_model
+from agent_s3.types import RolloutResult, Step
+from bbon import best_of_n
+from bbon.errors import RunFolderError
+from bbon.models import Models
+from bbon.state import RunState
+from bbon.types import Fact, RecordedConfig, RolloutBegan, RunConfig, RunEvent, RunResult, StepTaken, Verdict
+from llm.chat import Abilities, Completion, Request, Usage
+from llm.errors import Unavailable
+from llm.scripted import Reply, ScriptedModel
+from vm_pool.errors import BootTimeout, ConfigError, MachineLost
+from vm_pool.events import InputEvent, Text
+from vm_pool.machine import Machine
+from vm_pool.pool import Pool
+from vm_pool.provider import Snapshot
+from vm_pool.providers.fake import FakeMachine, FakeProvider
+from vm_pool.providers.fake_desktop import FakeDesktop, Script
+
+REPORT, FINAL = "/home/user/Documents/report.txt", "/home/user/Documents/final.txt"
+READS = Abilities(schema=True, context_tokens=200_000)
+"""A judge and worker in text only, so that no test depends on pictures."""
+
+
+def typed_names_rename_the_report(desktop: FakeDesktop, event: InputEvent) -> None:
+    """Typing a name into this desktop renames the report to it."""
+    if isinstance(event, Text) and REPORT in desktop.files:
+        desktop.files[f"/home/user/Documents/{event.text}"] = desktop.files.pop(REPORT)
+
+
+def act(action: str, **arguments: Any) -> dict[str, Any]:
+    return {"thought": "so", "action": action, **arguments}
+
+
+def workers(names: Sequence[str], *, hold_s: float = 0.0) -> ScriptedModel:
+    """A worker model whose rollouts type one name each, in the order in which they first ask, and then say done.
+
+    `hold_s` is how long it thinks before it says done.
+    """
+    left = list(names)
+
+    def answer(request: Request, _role: str) -> Reply:
+        began = any(message.role == "assistant" for message in request.messages)
+        reply = act("done") if began else act("type", text=left.pop(0))
+        usage = Usage(calls=1, input_tokens=100)
+        return Reply(text=json.dumps(reply), usage=usage, delay_s=hold_s if began else 0.0)
+
+    return ScriptedModel([answer], abilities=READS)
+
+
+def picks(change: str) -> ScriptedModel:
+    """A judge that chooses the attempt whose evidence holds a text."""
+
+    def answer(request: Request, _role: str) -> Completion:
+        text = request.messages[1].text
+        letter = text[: text.index(change)].rsplit("Attempt ", 1)[1][0] if change in text else "none"
+        reply = {"reasons": "the facts", "citations": [], "choice": letter, "confidence": 0.9}
+        return Completion(text=json.dumps(reply), model="scripted", usage=Usage(calls=1, output_tokens=5))
+
+    return ScriptedModel([answer], abilities=READS)
+
+
+class Run:
+    """One run folder, one provider, and what the listener heard."""
+
+    def __init__(self, folder: Path, *, n: int = 2, **config: Any) -> None:
+        self.paths = RunPaths(folder / "run")
+        self.config = RunConfig(instruction="Rename report.txt to final.txt", provider="fake", n=n, **config)
+        self.script = Script(on_event=typed_names_rename_the_report)
+        self.provider: FakeProvider = FakeProvider(files={REPORT: b"words"}, script=self.script)
+        self.heard: list[RunEvent] = []
+        self.on_event: Callable[[], object] | None = None
+
+    def hear(self, event: RunEvent) -> None:
+        self.heard.append(event)
+        if self.on_event is not None:
+            self.on_event()
+
+    async def go(self, worker: ScriptedModel, judge: ScriptedModel | None = None, **more: Any) -> RunResult:
+        models = Models(worker, worker, judge or picks("Documents/final.txt"))
+        async with Pool(self.provider, concurrency=8) as pool:
+            return await best_of_n.run(self.config, self.paths, listener=self.hear, models=models, pool=pool, **more)
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., Run]:
+    def made(**config: Any) -> Run:
+        return Run(tmp_path, **config)
+
+    return made
+
+
+async def test_the_best_rollout_wins_and_its_files_are_delivered(make: Callable[..., Run], tmp_path: Path) -> None:
+    run = make(n=3, out=str(tmp_path / "out"))
+    result = await run.go(workers(["wrong.txt", "final.txt", "wrong2.txt"]))
+    assert result.error is None
+    assert result.winner is not None
+    assert [r.status for r in result.rollouts] == ["done"] * 3
+    assert (tmp_path / "out" / "Documents" / "final.txt").read_bytes() == b"words"
+    assert {(d.kind, Path(d.path).name) for d in result.delivered} == {
+        ("created", "final.txt"),
+        ("deleted", "report.txt"),
+    }
+
+
+async def test_everything_is_in_the_run_folder(make: Callable[..., Run]) -> None:
+    run = make(n=2)
+    result = await run.go(workers(["wrong.txt", "final.txt"]))
+    assert read_model(run.paths.result, RunResult) == result
+    assert read_model(run.paths.verdict, Verdict) == result.verdict
+    recorded = read_model(run.paths.config, RecordedConfig)
+    assert recorded.plain == run.config
+    assert {"bbon/judge", "bbon/narrate"} < set(recorded.prompts)
+    assert recorded.versions["python"]
+    for index in range(2):
+        told = read_lines(run.paths.rollout(index).narrative, Fact)
+        assert {fact.step for fact in told} == {0, 1}
+        assert any("was renamed to" in fact.text for fact in told)
+        assert read_model(run.paths.rollout(index).result, RolloutResult) == result.rollouts[index]
+    assert set(result.seconds) == {"boot", "setup", "snapshot", "fork", "rollouts", "judge", "deliver", "total"}
+    assert result.usage["worker"].calls == 4
+    assert result.usage["judge"].calls == 1
+    assert "rollouts 2 of 2" in run.paths.log.read_text()
+
+
+async def test_nothing_is_left_running(make: Callable[..., Run]) -> None:
+    run = make(n=2)
+    await run.go(workers(["wrong.txt", "final.txt"]))
+    assert all(machine.lost for machine in run.provider.machines)
+    assert run.provider.snapshots == {}
+
+
+async def test_files_and_preparation_are_in_every_fork(make: Callable[..., Run]) -> None:
+    run = make(n=2, files=("in.csv",))
+    run.paths.inputs.mkdir(parents=True)
+    (run.paths.inputs / "in.csv").write_bytes(b"1,2")
+
+    async def prepare(machine: Machine) -> None:
+        await machine.write("/home/user/ready", b"yes")
+
+    async def finish(index: int, machine: Machine, result: RolloutResult) -> None:
+        seen[index] = await machine.read("/home/user/Documents/in.csv") + await machine.read("/home/user/ready")
+        assert result.status == "done"
+
+    seen: dict[int, bytes] = {}
+    await run.go(workers(["wrong.txt", "final.txt"]), prepare=prepare, finish=finish)
+    assert seen == {0: b"1,2yes", 1: b"1,2yes"}
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "..", ""])
+async def test_an_input_name_cannot_leave_the_inputs_folder(make: Callable[..., Run], name: str) -> None:
+    with pytest.raises(RunFolderError):
+        await make(files=(name,)).go(workers([]))
+
+
+async def test_a_lost_machine_is_replaced_and_the_other_rollouts_go_on(make: Callable[..., Run]) -> None:
+    run = make(n=2)
+    run.script.fail_next("perform", MachineLost("its server was killed"))
+    result = await run.go(workers(["final.txt", "wrong.txt", "final.txt"]))
+    assert [r.status for r in result.rollouts] == ["done", "done"]
+    assert sorted(r.attempt for r in result.rollouts) == [1, 2]
+    retried = next(r.index for r in result.rollouts if r.attempt == 2)
+    assert run.paths.rollout(retried).earlier(1).exists()
+    assert (run.paths.rollout(retried).root / "narrative-1.jsonl").exists()
+    assert [e.attempt for e in run.heard if isinstance(e, RolloutBegan) and e.rollout == retried] == [1, 2]
+
+
+async def test_a_fork_that_fails_is_tried_again(make: Callable[..., Run]) -> None:
+    run = make(n=1)
+    for _ in range(2):
+        run.script.fail_next("fork", BootTimeout("no desktop"))
+    result = await run.go(workers(["final.txt"]))
+    assert (result.winner, result.error) == (0, None)
+
+
+async def test_when_every_machine_is_lost_there_is_no_candidate_and_an_error(make: Callable[..., Run]) -> None:
+    run = make(n=2)
+    run.script.lose_after_calls = 2
+    result = await run.go(workers(["final.txt"] * 6))
+    assert result.winner is None
+    assert result.verdict is not None
+    assert result.verdict.method == "no_candidate"
+    assert "machine_lost" in (result.error or "")
+    assert not run.paths.verdict.exists()
+
+
+async def test_a_model_that_is_down_makes_no_candidate(make: Callable[..., Run]) -> None:
+    down = ScriptedModel([lambda _request, _role: Unavailable("connection refused")], abilities=READS)
+    result = await make(n=2).go(down)
+    assert [r.status for r in result.rollouts] == ["model_error"] * 2
+    assert "connection refused" in (result.error or "")
+
+
+async def test_the_judge_may_choose_none_and_nothing_is_delivered(make: Callable[..., Run]) -> None:
+    result = await make(n=2).go(workers(["wrong.txt", "wrong2.txt"]), picks("perfect.txt"))
+    assert (result.winner, result.delivered, result.error) == (None, (), None)
+    assert result.verdict is not None
+
+
+async def test_equal_results_cost_no_judge(make: Callable[..., Run]) -> None:
+    judge = picks("Documents/final.txt")
+    result = await make(n=2).go(workers(["final.txt", "final.txt"]), judge)
+    assert result.verdict is not None
+    assert result.verdict.method == "all_equal"
+    assert (judge.asked, result.winner) == ([], 0)
+
+
+async def test_a_judge_that_fails_is_asked_again_on_resume_and_nothing_else_is_done_twice(
+    make: Callable[..., Run],
+) -> None:
+    run = make(n=2)
+    down = ScriptedModel([Reply(role="judge", error="unavailable", text="gone")], abilities=READS)
+    first = await run.go(workers(["wrong.txt", "final.txt"]), down)
+    assert first.verdict is None
+    assert "gone" in (first.error or "")
+    second = await run.go(workers([]), resume=True)
+    assert second.error is None
+    assert second.winner is not None
+    assert len(run.provider.machines) == 3
+    assert second.usage["worker"].calls == 4
+
+
+async def test_a_hook_that_fails_stops_nothing(make: Callable[..., Run]) -> None:
+    async def finish(_index: int, _machine: Machine, _result: RolloutResult) -> None:
+        raise RuntimeError("the evaluator broke")
+
+    run = make(n=2)
+    result = await run.go(workers(["wrong.txt", "final.txt"]), finish=finish)
+    assert result.winner is not None
+    assert "the evaluator broke" in run.paths.log.read_text()
+
+
+async def test_a_folder_with_a_run_is_not_used_for_another(make: Callable[..., Run]) -> None:
+    run = make(n=1)
+    await run.go(workers(["final.txt"]))
+    with pytest.raises(RunFolderError, match="--resume"):
+        await run.go(workers(["final.txt"]))
+
+
+async def test_the_budget_spans_the_resumed_run(make: Callable[..., Run]) -> None:
+    run = make(n=1, budget_tokens=20_000)
+    result = await run.go(workers(["final.txt"]))
+    assert result.rollouts[0].status in ("done", "budget")
+    state = read_model(run.paths.state, RunState)
+    assert state.usage["worker"].input_tokens == 100 * state.usage["worker"].calls
+
+
+async def stop_when(run: Run, worker: ScriptedModel, enough: Callable[[list[RunEvent]], bool], **more: Any) -> None:
+    """Start a run and cancel it as soon as the events so far are enough."""
+    reached = asyncio.Event()
+    run.on_event = lambda: reached.set() if enough(run.heard) else None
+    task = asyncio.create_task(run.go(worker, **more))
+    async with asyncio.timeout(20):
+        await reached.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    run.on_event = None
+
+
+def all_began(events: list[RunEvent]) -> bool:
+    return len({event.rollout for event in events if isinstance(event, StepTaken)}) == 2
+
+
+async def test_a_stopped_run_records_interruptions_and_keeps_what_resume_needs(make: Callable[..., Run]) -> None:
+    run = make(n=2)
+    await stop_when(run, workers(["wrong.txt", "final.txt"], hold_s=60), all_began)
+    state = read_model(run.paths.state, RunState)
+    assert state.snapshot is not None
+    assert state.usage["worker"].calls >= 2
+    for index in range(2):
+        assert state.rollouts[index].machine_id
+        assert read_model(run.paths.rollout(index).result, RolloutResult).status == "interrupted"
+
+
+async def test_a_resumed_run_goes_on_from_the_last_recorded_step_on_its_own_machines(make: Callable[..., Run]) -> None:
+    run = make(n=2)
+    run.provider = Reviving(files={REPORT: b"words"}, script=run.script)
+    await stop_when(run, workers(["wrong.txt", "final.txt"], hold_s=60), all_began)
+    machines = len(run.provider.machines)
+    result = await run.go(workers([]), resume=True)
+    assert [r.status for r in result.rollouts] == ["done", "done"]
+    assert [r.attempt for r in result.rollouts] == [1, 1]
+    assert result.winner is not None
+    assert len(run.provider.machines) == machines
+    for index in range(2):
+        assert [step.index for step in read_lines(run.paths.rollout(index).trajectory, Step)] == [0, 1]
+
+
+async def test_a_machine_that_cannot_be_revived_is_forked_afresh_and_that_is_said(make: Callable[..., Run]) -> None:
+    run = make(n=2)
+    await stop_when(run, workers(["wrong.txt", "final.txt"], hold_s=60), all_began)
+    result = await run.go(workers(["wrong.txt", "final.txt"]), resume=True)
+    assert result.winner is not None
+    assert [r.attempt for r in result.rollouts] == [2, 2]
+    assert "cannot be revived" in run.paths.log.read_text()
+
+
+async def test_a_snapshot_that_was_cleared_away_is_made_again(make: Callable[..., Run]) -> None:
+    run = make(n=2)
+    await stop_when(run, workers(["wrong.txt", "final.txt"], hold_s=60), all_began)
+    run.provider = Forgetful(files={REPORT: b"words"}, script=run.script)
+    result = await run.go(workers(["wrong.txt", "final.txt"]), resume=True)
+    assert result.winner is not None
+    assert run.provider.snapshots == {}
+
+
+async def test_a_run_killed_at_any_write_of_its_state_can_be_resumed(make: Callable[..., Run]) -> None:
+    """Every state of `state.json` during a run is taken as that of a killed one."""
+    run = make(n=1)
+    saved: list[bytes] = []
+    run.on_event = lambda: saved.append(run.paths.state.read_bytes())
+    await run.go(workers(["final.txt"]))
+    run.on_event = None
+    for state in dict.fromkeys(saved):
+        for path in (run.paths.verdict, run.paths.result):
+            path.unlink(missing_ok=True)
+        run.paths.state.write_bytes(state)
+        run.provider = Forgetful(files={REPORT: b"words"}, script=run.script)
+        result = await run.go(workers(["final.txt"]), resume=True)
+        assert (result.winner, result.error) == (0, None)
+
+
+async def test_a_run_that_is_over_can_be_resumed_without_any_machine(make: Callable[..., Run]) -> None:
+    run = make(n=2)
+    first = await run.go(workers(["wrong.txt", "final.txt"]))
+    machines = len(run.provider.machines)
+    again = await run.go(workers([]), picks("nothing"), resume=True)
+    assert (again.winner, again.delivered) == (first.winner, first.delivered)
+    assert len(run.provider.machines) == machines
+
+
+class Reviving(FakeProvider):
+    """Keeps disks, as real providers do: a machine that was stopped with its disk can be revived."""
+
+    async def stop(self, machine: Machine, *, keep_disk: bool = False) -> None:
+        if not keep_disk:
+            await super().stop(machine)
+
+
+class Forgetful(FakeProvider):
+    """Another process, which knows neither the machines nor the snapshots of the first."""
+
+    async def fork(self, snapshot: Snapshot, *, labels: Mapping[str, str] | None = None) -> FakeMachine:
+        if snapshot.snapshot_id not in self.snapshots:
+            raise ConfigError(f"no snapshot {snapshot.snapshot_id!r}")
+        return await super().fork(snapshot, labels=labels)

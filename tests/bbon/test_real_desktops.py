@@ -1,0 +1,93 @@
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import desktop_run
+import pytest
+
+from agent_s3.paths import RunPaths
+from agent_s3.record import FrameStore, read_lines, read_model
+from agent_s3.types import Step
+from bbon.judge import judge
+from bbon.state import RunState
+from bbon.types import Candidate, RunResult
+from llm.pull import model_path
+from llm.registry import open_model
+from vm_pool.providers import make_provider
+from vm_pool.strays import ls
+
+_ROOT = Path(__file__).parents[2]
+_PATIENCE_S = 120
+
+
+def renamed(result: RunResult) -> bool:
+    """Whether the winner is the rollout that renamed the file and kept its content."""
+    given = {delivered.path.rsplit("/", 1)[1]: delivered for delivered in result.delivered}
+    final = given["final.txt"].host_path
+    return given["report.txt"].kind == "deleted" and final is not None and Path(final).read_bytes() == b"quarterly\n"
+
+
+async def left_over(folder: Path) -> list[str]:
+    return [left.stray.id for left in await ls([make_provider("sandbox")], labels={"run": folder.name})]
+
+
+@pytest.mark.desktop
+async def test_best_of_three_on_real_desktops_delivers_the_right_one_and_leaves_nothing(tmp_path: Path) -> None:
+    result = await desktop_run.play(tmp_path / "best-of-three")
+    assert [rollout.status for rollout in result.rollouts] == ["done"] * 3
+    assert result.error is None
+    assert renamed(result)
+    assert await left_over(tmp_path / "best-of-three") == []
+
+
+@pytest.mark.desktop
+def test_a_run_that_was_killed_goes_on_with_its_own_desktops(tmp_path: Path) -> None:
+    folder = tmp_path / "killed-run"
+    paths = RunPaths(folder)
+    command = [sys.executable, desktop_run.__file__, str(folder), "3"]
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(_ROOT)}) as process:
+        _wait_for_steps(paths, process)
+        process.kill()
+    before = read_model(paths.state, RunState).rollouts
+    result = asyncio.run(desktop_run.play(folder, resume=True))
+    assert all(known.machine_id for known in before.values())
+    assert [(rollout.status, rollout.attempt) for rollout in result.rollouts] == [("done", 1)] * 3
+    assert renamed(result)
+    for index in range(3):
+        assert [step.index for step in read_lines(paths.rollout(index).trajectory, Step)] == [0, 1, 2]
+    assert asyncio.run(left_over(folder)) == []
+
+
+def _wait_for_steps(paths: RunPaths, process: subprocess.Popen[bytes]) -> None:
+    """Wait until every rollout of another process has a step; its workers think for seconds, so it is not over then."""
+    for _ in range(_PATIENCE_S * 10):
+        if all(read_lines(paths.rollout(index).trajectory, Step) for index in range(3)):
+            return
+        assert process.poll() is None, "the run ended before it could be killed"
+        try:
+            process.wait(0.1)
+        except subprocess.TimeoutExpired:
+            continue
+    pytest.fail(f"no steps within {_PATIENCE_S} s")
+
+
+@pytest.mark.local_model
+@pytest.mark.timeout(600)
+async def test_the_embedded_model_judges_by_letters_in_every_order(tmp_path: Path) -> None:
+    if not model_path().exists():
+        pytest.skip("the embedded model is not here; run: agent-s3 model pull local")
+    right, wrong = "was renamed to final.txt, content unchanged.", "was deleted."
+    candidates = [
+        Candidate(index=i, status="done", facts=(), first=None, last=None, steps=1, changes=(f"report.txt {change}",))
+        for i, change in enumerate((wrong, right))
+    ]
+    model = open_model("local")
+    try:
+        verdict = await judge("Rename report.txt to final.txt", candidates, model, FrameStore(tmp_path))
+    finally:
+        await model.aclose()
+    assert verdict.method == "mcq_logprobs"
+    assert {ballot.order[0] for ballot in verdict.ballots} == {0, 1, None}
+    assert verdict.winner == 1
