@@ -1,0 +1,67 @@
+"""The page of a run, opened in a real browser."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from agent_s3.paths import RunPaths
+from viewer.report import write
+
+pytestmark = pytest.mark.browser
+BROWSERS = ("chromium", "google-chrome", "chromium-browser")
+
+
+def open_page(page: Path, profile: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Load the page in headless Chromium; standard error holds what the page's console says."""
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        pytest.skip("no Chromium here; run: apt-get install -y chromium")
+    quiet = [
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--no-first-run",
+        f"--user-data-dir={profile}",
+    ]
+    argv = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", *quiet, *options]
+    return subprocess.run([*argv, page.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+
+
+def console_lines(done: subprocess.CompletedProcess[str]) -> list[str]:
+    return [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+def test_the_page_opens_without_complaint_and_hostile_text_does_nothing(golden_run: RunPaths, tmp_path: Path) -> None:
+    done = open_page(write(golden_run), tmp_path / "profile", "--dump-dom")
+
+    assert console_lines(done) == []
+    assert re.search(r"<title>Rename report\.txt in Documents to final\.txt.*</title>", done.stdout)
+    assert "<script" not in done.stdout
+    for words in ("Rollout 1 wins", "left its content alone", "where it acted", "{{ 7*7 }}", "mv report.txt final.txt"):
+        assert words in done.stdout
+
+
+def test_the_browser_would_say_if_the_page_asked_for_more_than_it_may(golden_run: RunPaths, tmp_path: Path) -> None:
+    page = write(golden_run)
+    text = page.read_text(encoding="utf-8")
+    page.write_text(text.replace("<main>", '<main><img src="http://127.0.0.1:9/x.png"><script>1</script>'))
+
+    done = open_page(page, tmp_path / "profile", "--dump-dom")
+
+    assert len(console_lines(done)) >= 2
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_is_wider_than_the_window(golden_run: RunPaths, tmp_path: Path, width: int) -> None:
+    page = write(golden_run)
+    measure = "<script>document.title='wide:'+(document.documentElement.scrollWidth-innerWidth)</script></body>"
+    text = page.read_text(encoding="utf-8").replace("</body>", measure)
+    page.write_text(re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text))
+
+    done = open_page(page, tmp_path / "profile", f"--window-size={width},900", "--dump-dom")
+
+    title = re.search(r"<title>wide:(-?\d+)</title>", done.stdout)
+    assert title is not None
+    assert int(title[1]) <= 0

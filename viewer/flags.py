@@ -1,0 +1,44 @@
+"""The flags of the commands, as types: name, range and help of each in one place."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from typer import Argument, Option
+
+Instruction = Annotated[str | None, Argument(help="The task, in words.", metavar="INSTRUCTION")]
+N = Annotated[int, Option("-n", min=1, max=32, metavar="N", help="How many rollouts.")]
+Files = Annotated[list[Path] | None, Option("--file", metavar="PATH", help="Put into Documents; repeatable.")]
+Out = Annotated[Path | None, Option(help="Folder that receives the winner's changed files.")]
+Model = Annotated[str, Option(help="Worker: local, openai:NAME, anthropic:NAME, scripted:FILE; see model ls.")]
+Judge = Annotated[str | None, Option(help="Model of the judge. Default: the worker's.")]
+Narrator = Annotated[str | None, Option(help="Model of the narrator. Default: the worker's.")]
+BudgetUsd = Annotated[float | None, Option(help="Hard limit of the whole run, in USD.")]
+BudgetTokens = Annotated[int | None, Option(help="Hard limit of the whole run, in tokens.")]
+ImageName = Annotated[str, Option(help="Desktop image: slim or desktop.")]
+MaxSteps = Annotated[int, Option(min=1, max=1000, help="Most steps of a rollout.")]
+Observe = Annotated[
+    Literal["screenshot", "a11y", "screenshot+a11y"] | None,
+    Option(help="What the worker sees. Default: all that its model can take."),
+]
+Temperature = Annotated[float | None, Option(min=0, max=2, help="Of the workers. Default: 0.7 for local models.")]
+Concurrency = Annotated[int | None, Option(min=1, help="Rollouts at one time. Default: all.")]
+Size = Annotated[str, Option(metavar="WIDTHxHEIGHT", help="Screen in pixels.")]
+Seed = Annotated[int, Option(help="Of the judge's shuffles and of models that take one.")]
+RunDir = Annotated[Path | None, Option(help="Default: ./runs/DATE-TIME-XXXX.")]
+Resume = Annotated[Path | None, Option(metavar="RUN_DIR", help="Go on with this run from its last recorded step.")]
+AsJson = Annotated[bool, Option("--json", help="Print one machine-readable result on standard output.")]
+ProviderName = Annotated[str, Option(help="Where machines come from.")]
+RunFolder = Annotated[Path, Argument(help="Run folder.", metavar="RUN_DIR")]
+EmbeddedModel = Annotated[str, Argument(help="`local`: the embedded model.")]
+ImageToBuild = Annotated[str, Argument(help="slim or desktop.")]
+ImageId = Annotated[str, Argument(help="Id, as `pool image ls` says it.")]
+Everything = Annotated[bool, Option("--all", help="Also what is kept for --resume.")]
+DryRun = Annotated[bool, Option(help="Only say what would be removed.")]
+Tasks = Annotated[list[str] | None, Option("--task", metavar="ID", help="Only this task; repeatable. Default: all.")]
+BenchImage = Annotated[Literal["slim", "desktop"] | None, Option(help="Default: the smallest that each task needs.")]
+BenchOut = Annotated[Path | None, Option(help="Folder of results. Default: ./runs/bench-mini-DATE-TIME-XXXX.")]
+BenchResume = Annotated[bool, Option("--resume", help="Go on with what is in --out; ask for the same as before.")]
+BenchMaxSteps = Annotated[int | None, Option(min=1, max=1000, help="Most steps of a rollout. Default: each task's.")]
+TaskBudgetUsd = Annotated[float | None, Option(help="Hard limit of each task, in USD.")]
+TaskBudgetTokens = Annotated[int | None, Option(help="Hard limit of each task, in tokens.")]
+ParallelTasks = Annotated[int, Option(min=1, max=32, help="Tasks at one time.")]

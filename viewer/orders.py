@@ -1,0 +1,152 @@
+"""From what the user asked for to a `RunConfig` and a run folder."""
+
+import re
+import secrets
+import shlex
+import shutil
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from agent_s3.paths import RunPaths
+from agent_s3.record import read_model
+from bbon.types import RecordedConfig, RunConfig
+from viewer.faults import UserMistake
+
+
+class Order(NamedTuple):
+    """A run that can begin."""
+
+    config: RunConfig
+    paths: RunPaths
+
+
+CHANGEABLE = frozenset({"budget_usd", "budget_tokens", "concurrency", "out"})
+"""What may be given anew with --resume."""
+
+
+def new_run_name(now: datetime) -> str:
+    """`YYYYmmdd-HHMMSS-` and four random hex digits; sorts by time."""
+    return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def require_instruction(text: str | None) -> str:
+    """Raises: `UserMistake` when there is none."""
+    if text is None or not text.strip():
+        raise UserMistake('say what to do: agent-s3 run "Rename report.txt in Documents to final.txt"')
+    return text.strip()
+
+
+def allowed_changes(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a resumed run takes from the command line. Raises: `UserMistake` for anything else."""
+    changes = {name: value for name, value in given.items() if name not in ("resume", "as_json")}
+    if refused := sorted(set(changes) - CHANGEABLE):
+        names = ", ".join("the instruction" if name == "instruction" else _flag(name) for name in refused)
+        raise UserMistake(f"--resume goes on with the run as it was asked for: leave out {names}")
+    if "out" in changes:
+        changes["out"] = str(changes["out"].absolute())
+    return changes
+
+
+def _flag(name: str) -> str:
+    return "-n" if name == "n" else f"--{name.replace('_', '-')}"
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """`1920x1080` as width and height in pixels. Raises: `UserMistake`."""
+    match = re.fullmatch(r"(\d{3,4})[xX×](\d{3,4})", text.strip())
+    if match is None:
+        raise UserMistake(f"cannot read the size {text!r}: write WIDTHxHEIGHT, e.g. --size 1920x1080")
+    return int(match[1]), int(match[2])
+
+
+def build_config(fields: Mapping[str, Any]) -> RunConfig:
+    """Raises: `UserMistake` naming the first field that is out of range, `llm.errors.ConfigError` for a model spec."""
+    try:
+        config = RunConfig.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise UserMistake(f"--{name.replace('_', '-')}: {first['msg']}; see agent-s3 run -h") from error
+    check_models(config.model, config.judge, config.narrator)
+    return config
+
+
+def check_models(*specs: str | None) -> None:
+    """Raises: `llm.errors.ConfigError` for a spec of no known form."""
+    from llm.registry import parse_spec
+
+    for spec in specs:
+        if spec is not None:
+            parse_spec(spec)
+
+
+def check_files(files: Sequence[Path]) -> None:
+    """Raises: `UserMistake` when one is missing, not a file, or named like another."""
+    seen: dict[str, Path] = {}
+    for path in files:
+        if not path.is_file():
+            what = "is a folder; give its files one by one" if path.is_dir() else "is not there; check the path"
+            raise UserMistake(f"--file {str(path)!r} {what}")
+        if path.name in seen:
+            raise UserMistake(f"--file {str(path)!r} and {str(seen[path.name])!r} have the same name; rename one")
+        seen[path.name] = path
+
+
+def check_out(out: Path | None) -> None:
+    """Raises: `UserMistake` when `--out` names something that is not a folder."""
+    if out is not None and out.exists() and not out.is_dir():
+        raise UserMistake(f"--out {str(out)!r} is not a folder; name a folder, it is made when missing")
+
+
+def create(config: RunConfig, files: Sequence[Path], run_dir: Path) -> Order:
+    """Make the run folder and copy the input files into it. Raises: `UserMistake`."""
+    if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
+        raise UserMistake(f"{str(run_dir)!r} is not an empty folder; to go on with its run: {resume_command(run_dir)}")
+    paths = RunPaths(run_dir)
+    try:
+        paths.inputs.mkdir(parents=True)
+        for path in files:
+            shutil.copyfile(path, paths.inputs / path.name)
+    except OSError as error:
+        raise UserMistake(f"cannot make the run folder {str(run_dir)!r}: {error.strerror}; name another") from error
+    return Order(config, paths)
+
+
+def discard(paths: RunPaths) -> None:
+    """Remove the folder of a run that never began; a folder with other files in it stays."""
+    shutil.rmtree(paths.inputs, ignore_errors=True)
+    for path in (paths.config, paths.state, paths.log):
+        path.unlink(missing_ok=True)
+    if paths.root.is_dir() and not any(paths.root.iterdir()):
+        paths.root.rmdir()
+
+
+def existing(run_dir: Path) -> RunPaths:
+    """Raises: `UserMistake` when it is not a run folder."""
+    paths = RunPaths(run_dir)
+    if not paths.config.is_file():
+        raise UserMistake(f"{str(run_dir)!r} holds no run (config.json is missing); name a folder like runs/DATE-TIME")
+    return paths
+
+
+def reopen(run_dir: Path, changes: Mapping[str, Any]) -> Order:
+    """The run of an earlier session, with raised limits in `changes`. Raises: `UserMistake`, `RecordError`."""
+    paths = existing(run_dir)
+    config = read_model(paths.config, RecordedConfig).plain
+    return Order(build_config({**config.model_dump(), **changes}), paths)
+
+
+def bench_folder(out: Path | None, *, resume: bool, now: datetime) -> Path:
+    """Where a benchmark's results go. Raises: `UserMistake` when it is said to go on and not with what."""
+    if resume and out is None:
+        raise UserMistake("--resume goes on with the results in --out: name that folder")
+    return out or Path("runs") / f"bench-mini-{new_run_name(now)}"
+
+
+def resume_command(run_dir: Path) -> str:
+    """What to type to go on with a run."""
+    return f"agent-s3 run --resume {shlex.quote(str(run_dir))}"

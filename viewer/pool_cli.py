@@ -1,0 +1,112 @@
+"""The commands `agent-s3 pool ...`: parse, build, call, print."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import typer
+
+from viewer import flags
+from viewer.exits import BREAKDOWN
+from viewer.services import Services, group
+
+pool = group("Desktops: images, running machines, speed.")
+images = group("Images that desktops start from.")
+pool.add_typer(images, name="image")
+
+
+@images.command("build")
+def image_build(name: flags.ImageToBuild = "desktop") -> None:
+    """Build an image, or say that it is there; takes minutes the first time."""
+    from viewer.progress import building
+    from vm_pool.images import build
+
+    with building() as on_progress:
+        image = build(name, on_progress=on_progress)
+    typer.echo(image.id)
+
+
+@images.command("ls")
+def image_ls(as_json: flags.AsJson = False) -> None:
+    """List images and the remains of builds that were cut short."""
+    from viewer.console import for_results
+    from viewer.listings import print_images
+    from vm_pool.images import ls
+
+    found = ls()
+    if as_json:
+        typer.echo(json.dumps([image.model_dump(mode="json", exclude={"recipe"}) for image in found], indent=2))
+    else:
+        print_images(for_results(), found)
+
+
+@images.command("rm")
+def image_rm(image_id: flags.ImageId) -> None:
+    """Delete an image."""
+    from vm_pool.images import rm
+
+    rm(image_id)
+    typer.echo(f"removed {image_id}")
+
+
+@pool.command("ls")
+def pool_ls(ctx: typer.Context, provider: flags.ProviderName = "sandbox", as_json: flags.AsJson = False) -> None:
+    """List machines and snapshots on this host, and who uses them."""
+    from viewer.console import for_results
+    from viewer.listings import print_strays
+    from viewer.signals import run_until_signal
+
+    services: Services = ctx.obj
+    strays = run_until_signal(services.make_provider(provider).strays())
+    if as_json:
+        typer.echo(json.dumps([stray.model_dump(mode="json") for stray in strays], indent=2))
+    else:
+        print_strays(for_results(), strays, services.now())
+
+
+@pool.command("gc")
+def pool_gc(
+    ctx: typer.Context,
+    provider: flags.ProviderName = "sandbox",
+    everything: flags.Everything = False,
+    dry_run: flags.DryRun = False,
+) -> None:
+    """Remove what killed runs left behind; machines that a live run uses stay."""
+    from viewer.listings import print_collected
+    from viewer.signals import run_until_signal
+    from vm_pool import strays
+
+    services: Services = ctx.obj
+    providers = [services.make_provider(provider)]
+    if dry_run:
+        found = run_until_signal(strays.ls(providers))
+        print_collected([s for _, s in found if strays.removable(s, services.now(), idle_too=everything)], done=False)
+        return
+    collected = run_until_signal(strays.gc(providers, idle_too=everything, now=services.now()))
+    print_collected(collected.removed, failed=collected.failed)
+    raise typer.Exit(BREAKDOWN if collected.failed else 0)
+
+
+@pool.command("bench")
+def pool_bench(
+    ctx: typer.Context,
+    provider: flags.ProviderName = "sandbox",
+    image: flags.ImageName = "slim",
+    as_json: flags.AsJson = False,
+) -> None:
+    """Measure a provider: starting desktops, memory, frames, input, settling."""
+    from viewer.console import for_progress, for_results
+    from viewer.listings import print_speeds
+    from viewer.signals import run_until_signal
+
+    services: Services = ctx.obj
+    note = for_progress().print
+
+    async def work() -> Mapping[str, Any]:
+        return await services.measure(services.make_provider(provider), image, on_note=note)
+
+    report = run_until_signal(work())
+    if as_json:
+        typer.echo(json.dumps(report, indent=2))
+    else:
+        print_speeds(for_results(), report)

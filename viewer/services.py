@@ -1,0 +1,58 @@
+"""What the commands call, so that tests can pass doubles, and how their groups are made."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:  # imported where they are used: `agent-s3 --help` loads none of them
+    from bbon.types import RunResult
+    from vm_pool.provider import Provider
+
+RunCall = Callable[..., Awaitable["RunResult"]]
+"""The signature of `bbon.best_of_n.run`."""
+Benchmark = Callable[..., Awaitable[Any]]
+"""A coroutine function of `benchmarks`, which this room does not import."""
+
+
+async def _best_of_n(*args: Any, **options: Any) -> "RunResult":
+    from bbon import best_of_n
+
+    return await best_of_n.run(*args, **options)
+
+
+def _make_provider(name: str) -> "Provider":
+    from vm_pool.providers import make_provider
+
+    return make_provider(name)
+
+
+def _local_time() -> datetime:
+    return datetime.now(UTC).astimezone()
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the commands call; tests pass doubles."""
+
+    bench_mini: Benchmark
+    """The signature of `benchmarks.desktop_mini.mini.run`."""
+    measure: Benchmark
+    """The signature of `benchmarks.pool_speed.measure`."""
+    best_of_n: RunCall = _best_of_n
+    make_provider: Callable[[str], "Provider"] = _make_provider
+    now: Callable[[], datetime] = _local_time
+
+
+def group(text: str) -> typer.Typer:
+    """A group of commands, with our settings."""
+    return typer.Typer(
+        help=text,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
