@@ -1,0 +1,295 @@
+"""The command line: parse, build, call, print. No decision lives here.
+
+Exit codes: 0 a winner was delivered (or the command did its work), 3 the judge chose none, 2 the user's mistake,
+1 a breakdown, 130 Ctrl-C after a clean stop.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from viewer import flags, pool_cli
+from viewer.services import Services, group
+
+if TYPE_CHECKING:  # imported where they are used: `agent-s3 --help` loads none of them
+    from benchmarks.results import BenchResult, TaskResult
+    from benchmarks.runner import BenchEvent
+    from viewer.boards import LiveBoards
+
+app = group("Fork N desktops, run Agent S3 in each, narrate what changed, judge, deliver the winner.")
+models = group("Language models on this machine.")
+bench = group("Benchmarks.")
+app.add_typer(models, name="model")
+app.add_typer(pool_cli.pool, name="pool")
+app.add_typer(bench, name="bench")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            typer.echo(f"agent-s3 {version('agent-s3')}")
+        except PackageNotFoundError:
+            typer.echo("agent-s3, run from its source folder without being installed")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    ctx: typer.Context,
+    instruction: flags.Instruction = None,
+    n: flags.N = 4,
+    file: flags.Files = None,
+    out: flags.Out = None,
+    model: flags.Model = "local",
+    judge: flags.Judge = None,
+    narrator: flags.Narrator = None,
+    budget_usd: flags.BudgetUsd = None,
+    budget_tokens: flags.BudgetTokens = None,
+    image: flags.ImageName = "desktop",
+    max_steps: flags.MaxSteps = 15,
+    observe: flags.Observe = None,
+    temperature: flags.Temperature = None,
+    concurrency: flags.Concurrency = None,
+    size: flags.Size = "1920x1080",
+    seed: flags.Seed = 0,
+    run_dir: flags.RunDir = None,
+    as_json: flags.AsJson = False,
+    resume: flags.Resume = None,
+) -> None:
+    """Do a task N times on forked desktops and deliver the best result."""
+    from viewer import orders
+    from viewer.watch import watch
+
+    services: Services = ctx.obj
+    if resume is not None:
+        order = orders.reopen(resume, orders.allowed_changes(_given(ctx)))
+    else:
+        width, height = orders.parse_size(size)
+        fields = {
+            "instruction": orders.require_instruction(instruction),
+            "n": n,
+            "image": image,
+            "width": width,
+            "height": height,
+            "model": model,
+            "judge": judge,
+            "narrator": narrator,
+            "temperature": temperature,
+            "observe": observe,
+            "max_steps": max_steps,
+            "concurrency": concurrency,
+            "budget_usd": budget_usd,
+            "budget_tokens": budget_tokens,
+            "seed": seed,
+            "files": tuple(path.name for path in file or []),
+            "out": None if out is None else str(out.absolute()),
+        }
+        orders.check_files(file or [])
+        orders.check_out(out)
+        folder = run_dir or Path("runs") / orders.new_run_name(services.now())
+        order = orders.create(orders.build_config(fields), file or [], folder)
+    raise typer.Exit(watch(services.best_of_n, order, resume=resume is not None, as_json=as_json))
+
+
+def _given(ctx: typer.Context) -> dict[str, Any]:
+    """The parameters that were written on the command line."""
+    given = [name for name in ctx.params if "COMMANDLINE" in str(ctx.get_parameter_source(name))]
+    return {name: ctx.params[name] for name in given}
+
+
+@app.command()
+def doctor(as_json: flags.AsJson = False) -> None:
+    """Say what works on this machine, what does not, and the command that mends it."""
+    from viewer import health
+    from viewer.console import for_results
+
+    checks = health.checks()
+    if as_json:
+        typer.echo(json.dumps([check.model_dump() for check in checks], indent=2))
+    else:
+        health.print_checks(for_results(), checks)
+    raise typer.Exit(0 if health.can_run(checks) else 1)
+
+
+@app.command()
+def report(run_dir: flags.RunFolder) -> None:
+    """Write report.html of a run folder again; works on unfinished runs."""
+    from viewer import orders
+    from viewer.report import write
+
+    typer.echo(write(orders.existing(run_dir)))
+
+
+@models.command("pull")
+def model_pull(name: flags.EmbeddedModel = "local") -> None:
+    """Fetch the embedded language model, checked by sha256; goes on where an earlier pull stopped."""
+    from llm.pull import pull
+    from viewer.progress import pulling
+
+    with pulling() as on_progress:
+        path = pull(name, on_progress)
+    typer.echo(path)
+
+
+@models.command("ls")
+def model_ls() -> None:
+    """List the known forms of a model spec."""
+    from llm.pull import model_path
+    from llm.registry import known_forms
+
+    path = model_path()
+    typer.echo(known_forms())
+    typer.echo(f"embedded: {path} ({'pulled' if path.is_file() else 'not pulled: agent-s3 model pull local'})")
+
+
+@bench.command("mini")
+def bench_mini(
+    ctx: typer.Context,
+    n: flags.N = 4,
+    model: flags.Model = "local",
+    judge: flags.Judge = None,
+    task: flags.Tasks = None,
+    image: flags.BenchImage = None,
+    max_steps: flags.BenchMaxSteps = None,
+    temperature: flags.Temperature = None,
+    parallel_tasks: flags.ParallelTasks = 1,
+    concurrency: flags.Concurrency = None,
+    budget_usd: flags.TaskBudgetUsd = None,
+    budget_tokens: flags.TaskBudgetTokens = None,
+    seed: flags.Seed = 0,
+    out: flags.BenchOut = None,
+    as_json: flags.AsJson = False,
+    resume: flags.BenchResume = False,
+) -> None:
+    """Run our small desktop benchmark: success of one rollout, best of N, random pick and oracle."""
+    import shlex
+
+    from viewer import orders
+    from viewer.watch import watch_boards
+
+    services: Services = ctx.obj
+    folder = orders.bench_folder(out, resume=resume, now=services.now())
+    orders.check_models(model, judge)
+    options = {
+        "n": n,
+        "model": model,
+        "judge": judge,
+        "tasks": task,
+        "image": image,
+        "max_steps": max_steps,
+        "temperature": temperature,
+        "parallel_tasks": parallel_tasks,
+        "concurrency": concurrency,
+        "budget_usd": budget_usd,
+        "budget_tokens": budget_tokens,
+        "seed": seed,
+        "resume": resume,
+        "out": folder,
+    }
+    onward = f"to go on: the same command with --resume --out {shlex.quote(str(folder))}"
+    result = watch_boards(partial(_bench, services, options), folder, n=n, onward=onward)
+    if as_json:
+        typer.echo(result.model_dump_json(indent=2))
+    else:
+        _print_bench(result)
+
+
+async def _bench(services: Services, options: Mapping[str, Any], live: "LiveBoards") -> "BenchResult":
+    from benchmarks.errors import BenchmarkError
+    from viewer.faults import UserMistake
+
+    try:
+        return await services.bench_mini(**options, listener=partial(_show_bench, live))
+    except BenchmarkError as error:
+        raise UserMistake(str(error)) from error
+
+
+def _show_bench(live: "LiveBoards", event: "BenchEvent") -> None:
+    match event.type:
+        case "task_began":
+            live.begin(event.task.id, f"task {event.number} of {event.of}: {event.task.id}")
+        case "task_event":
+            live.advance(event.task_id, event.event)
+        case "task_over":
+            live.end(event.result.task_id, _task_line(event.result) + (" (known from before)" if event.skipped else ""))
+
+
+def _task_line(result: "TaskResult") -> str:
+    """`rename-file: 1 0 1 –, the judge picked 2, 41.2 s`."""
+    scores = " ".join("–" if score is None else f"{score:g}" for score in result.scores) or "not run"
+    picks = {"picked": f"the judge picked {result.winner}", "none": "the judge chose none", "unjudged": "no verdict"}
+    error = f"; {result.error}" if result.error else ""
+    return f"{result.task_id}: {scores}, {picks[result.pick]}, {result.seconds.get('total', 0.0):.1f} s{error}"
+
+
+def _print_bench(result: "BenchResult") -> None:
+    from viewer.console import for_results
+    from viewer.listings import Figure, print_figures
+    from viewer.plain import amount, duration, money
+
+    table, n = result.table, result.table.n
+    rows = {
+        "one rollout": table.single,
+        f"best of {n}, by the judge": table.best_of_n,
+        "random pick": table.random_pick,
+        f"oracle (pass@{n})": table.oracle,
+        "judge over random pick": table.judge_gain,
+    }
+    outcomes = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in sorted(table.outcomes.items()))
+    tokens = amount(table.input_tokens + table.output_tokens)
+    notes = [
+        f"rollouts: {outcomes or 'none'}; the judge chose none in {table.none_chosen} tasks",
+        f"{table.calls} model calls, {tokens} tokens, {money(table.usd)}, {duration(table.seconds)}",
+        *(f"fault: {fault}" for fault in result.faults),
+        f"results in {result.out_dir}",
+    ]
+    figures = [Figure(name, e.value, e.low, e.high, e.tasks) for name, e in rows.items()]
+    title = f"{result.config.suite}, {result.config.model}, {table.tasks} tasks, n = {n}"
+    print_figures(for_results(), title, figures, notes)
+
+
+async def _bench_mini(**options: Any) -> "BenchResult":
+    from benchmarks.desktop_mini import mini
+
+    return await mini.run(**options)
+
+
+async def _measure(*args: Any, **options: Any) -> Mapping[str, Any]:
+    from benchmarks.pool_speed import measure
+
+    return await measure(*args, **options)
+
+
+SERVICES = Services(bench_mini=_bench_mini, measure=_measure)
+"""What the commands call when nothing else is passed."""
+
+
+def main(argv: Sequence[str] | None = None, services: Services = SERVICES) -> int:
+    """Run one command. Returns its exit code."""
+    from viewer import faults
+
+    faults.tolerate_narrow_encodings()
+    try:
+        with faults.reporting():
+            code = app(argv, prog_name="agent-s3", standalone_mode=False, obj=services)
+    except typer.Exit as over:
+        return over.exit_code
+    return code if isinstance(code, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""What all tests share: a state folder of their own, no way out of this machine, and loud skips.
+
+Images and models are taken from the user's real cache, since making them anew would take minutes.
+"""
+
+import ipaddress
+import os
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Generator
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from llm.pull import model_path
+from vm_pool.disk import delete_tree
+from vm_pool.host import Check, checks
+
+# --- state ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session", autouse=True)
+def state_of_their_own() -> Generator[Path]:
+    """Machines of tests live in a folder of the session's own, away from those of the user's runs.
+
+    Its name is short because sockets lie in it.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="s3t-"))
+    folder.chmod(0o711)  # as root, machines have a uid of their own that must get through
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AGENT_S3_STATE", str(folder))
+        yield folder
+    delete_tree(folder)
+
+
+# --- network -------------------------------------------------------------------------------------------------------
+
+
+class ReachedOut(Exception):
+    """A test tried to connect to another machine."""
+
+
+def is_here(host: object) -> bool:
+    """Whether a host, as given to connect or getaddrinfo, is this machine. None and "" are."""
+    text = host.decode() if isinstance(host, bytes) else str(host or "localhost")
+    try:
+        return ipaddress.ip_address(text.partition("%")[0]).is_loopback
+    except ValueError:
+        return text == "localhost"
+
+
+def _refuse_other_machines(event: str, args: tuple[Any, ...]) -> None:
+    """An audit hook: it sees every connection and look-up of this process, whichever library makes it."""
+    host: object = None
+    if event == "socket.connect" and isinstance(args[1], tuple):
+        host = args[1][0]  # pyright: ignore[reportUnknownVariableType]
+    elif event == "socket.getaddrinfo":
+        host = args[0]
+    if not is_here(host):
+        raise ReachedOut(f"a test tried to reach {host!r}; tests talk to this machine only")
+
+
+sys.addaudithook(_refuse_other_machines)
+
+
+# --- what the host must have ---------------------------------------------------------------------------------------
+
+
+class Lack(NamedTuple):
+    """Why a marked test cannot run here."""
+
+    reason: str
+    mend: str
+    """The command that mends it."""
+
+
+@cache
+def host_checks() -> list[Check]:
+    return checks()
+
+
+def lacks_desktop(image: str = "slim") -> Lack | None:
+    """The first thing that `agent-s3 doctor` finds missing for desktops of that image."""
+    for check in host_checks():
+        if not check.ok and (check.required or check.name == f"image {image}"):
+            return Lack(f"no real desktops here: {check.name}: {check.detail}", check.fix or "agent-s3 doctor")
+    return None
+
+
+def lacks_local_model() -> Lack | None:
+    if find_spec("xllamacpp") is None:
+        return Lack("xllamacpp is not installed", "make setup")
+    if not model_path().is_file():
+        return Lack("the embedded model is not pulled", "agent-s3 model pull local")
+    return None
+
+
+def lacks_browser() -> Lack | None:
+    if not any(map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))):
+        return Lack("there is no Chromium", "sudo apt-get install -y chromium")
+    return None
+
+
+CHECKS: dict[str, Callable[..., Lack | None]] = {
+    "desktop": lacks_desktop,
+    "local_model": lacks_local_model,
+    "browser": lacks_browser,
+}
+"""Marker -> what is checked before its tests, with the marker's arguments: `desktop("desktop")` names an image."""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a marked test whose needs this host does not meet, and say what would."""
+    for marker in item.iter_markers():
+        lack = CHECKS[marker.name](*marker.args) if marker.name in CHECKS else None
+        if lack is not None:
+            pytest.skip(f"{lack.reason}; run: {lack.mend}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say last, and in red, what this run did not prove."""
+    skipped: list[pytest.TestReport] = terminalreporter.getreports("skipped")
+    reasons = Counter(report.longrepr[2] for report in skipped if isinstance(report.longrepr, tuple))
+    if reasons:
+        terminalreporter.section("NOT TESTED HERE", red=True, bold=True)
+    for reason, count in reasons.most_common():
+        terminalreporter.line(f"{count} x {reason.removeprefix('Skipped: ')}", red=True)
+
+
+def pytest_configure() -> None:
+    """No test can spend the user's money: keys are taken out of the environment."""
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "AGENT_S3_API_KEY"):
+        os.environ.pop(name, None)
