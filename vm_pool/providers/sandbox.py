@@ -40,6 +40,7 @@ from vm_pool.providers.sandbox_state import (
     MachineFolder,
     Places,
     default_places,
+    folders_in,
     new_id,
     read_state,
     stray_of,
@@ -271,9 +272,9 @@ class SandboxProvider:
 
     def _strays(self) -> list[Stray]:
         """Disks and snapshots, runtime folders whose disk is gone, and image builds that were cut short."""
-        machines = {path.name: path for path in [*_folders(self._places.runtime), *_folders(self._places.machines)]}
+        machines = {path.name: path for path in [*self._places.runtimes(), *folders_in(self._places.machines)]}
         found = [stray_of(path, "machine", tree_bytes(path)) for path in machines.values()]
-        found += [stray_of(path, "snapshot", tree_bytes(path)) for path in _folders(self._places.snapshots)]
+        found += [stray_of(path, "snapshot", tree_bytes(path)) for path in folders_in(self._places.snapshots)]
         found += [_build_stray(image) for image in images.ls() if image.state == "partial" and _is_ours(image)]
         return sorted(found, key=lambda stray: stray.created)
 
@@ -294,7 +295,3 @@ def _build_stray(image: images.Image) -> Stray:
         path=str(image.path),
         bytes_on_disk=tree_bytes(image.path),
     )
-
-
-def _folders(parent: Path) -> list[Path]:
-    return [path for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []

@@ -32,6 +32,7 @@ def make_runtime(folder: MachineFolder, token: str) -> None:
     if len(str(folder.socket)) > LONGEST_SOCKET_PATH:
         raise ConfigError(f"{folder.socket} is too long for a socket path; set XDG_RUNTIME_DIR to a shorter directory")
     make_passage(folder.runtime)
+    folder.disk_link.symlink_to(folder.disk)
     make_folder_for_machine(folder.ctl, 0o700)
     make_folder_for_machine(folder.frames, 0o700)
     folder.token.write_text(token, encoding="ascii")

@@ -4,6 +4,7 @@
 <state>/snapshots/<id>/  state.json  upper/
 <state>/guests/<sha>/    the guest server's code, compiled for an image's Python
 <runtime>/<id>/          ctl/ (socket, token, launched.json)  frames/        on tmpfs, gone with the machine
+                         disk, a link to the machine's folder: runs with other state folders share <runtime>
 """
 
 import contextlib
@@ -94,6 +95,10 @@ class MachineFolder:
         return self.runtime / "frames"
 
     @property
+    def disk_link(self) -> Path:
+        return self.runtime / "disk"
+
+    @property
     def socket(self) -> Path:
         return self.ctl / "guest.sock"
 
@@ -125,6 +130,15 @@ class Places:
     @property
     def guests(self) -> Path:
         return self.state / "guests"
+
+    def runtimes(self) -> list[Path]:
+        """Runtime folders of machines whose disks are here; and those that were cut short before they said whose."""
+        return [folder for folder in folders_in(self.runtime) if self._owns(folder)]
+
+    def _owns(self, runtime: Path) -> bool:
+        with contextlib.suppress(OSError):
+            return MachineFolder(self.machines, runtime).disk_link.readlink().parent == self.machines
+        return True
 
     def machine(self, machine_id: str) -> MachineFolder:
         return MachineFolder(self.machines / machine_id, self.runtime / machine_id)
@@ -172,6 +186,10 @@ def make_passage(folder: Path) -> None:
     if os.geteuid() == 0:
         os.chown(folder, 0, HOST_UID)
         folder.chmod(0o710)
+
+
+def folders_in(parent: Path) -> list[Path]:
+    return [path for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []
 
 
 def new_id(prefix: str) -> str:

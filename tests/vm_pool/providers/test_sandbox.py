@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.desktop
 
 SLIM = Spec(image="slim", width=800, height=600, labels={"suite": "test_sandbox"})
 NOTE = "/home/user/Documents/note.txt"
+FAR_FUTURE = datetime(2999, 1, 1, tzinfo=UTC)
 
 needs_groups = pytest.mark.skipif(find_hierarchy() is None, reason="no control group can be made; run as root")
 
@@ -241,6 +243,14 @@ async def test_a_killed_run_takes_its_machines_along_and_leaves_disks_that_can_b
     collected = await gc([provider])
     assert [stray.id for stray in collected.removed] == [one.id for one in in_use if one.id != machine_id]
     assert await revived.read("/home/user/a") == b"left"
+
+
+async def test_runs_with_other_state_folders_do_not_collect_each_others_machines(provider, places, tmp_path):
+    machine = await provider.boot(SLIM)
+    neighbour = SandboxProvider(places=Places(tmp_path, places.runtime))
+    assert await neighbour.strays() == []
+    assert (await gc([neighbour], idle_too=True, now=FAR_FUTURE)).removed == []
+    assert await output(machine, "echo", "alive") == "alive\n"
 
 
 async def test_a_disk_with_locked_directories_is_removed(provider):
