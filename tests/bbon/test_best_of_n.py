@@ -295,6 +295,20 @@ async def test_a_resumed_run_goes_on_from_the_last_recorded_step_on_its_own_mach
         assert [step.index for step in read_lines(run.paths.rollout(index).trajectory, Step)] == [0, 1]
 
 
+async def test_what_was_changed_before_a_stop_is_judged_and_delivered_after_the_resume(
+    make: Callable[..., Run], tmp_path: Path
+) -> None:
+    run = make(n=2, out=str(tmp_path / "out"))
+    run.provider = Reviving(files={REPORT: b"words"}, script=run.script)
+    await stop_when(run, workers(["wrong.txt", "final.txt"], hold_s=60), all_began)
+    result = await run.go(workers([]), resume=True)
+    assert result.winner is not None
+    winner = result.rollouts[result.winner]
+    assert [(change.path, change.kind) for change in winner.files] == [(FINAL, "created"), (REPORT, "deleted")]
+    assert read_model(run.paths.rollout(result.winner).result, RolloutResult) == winner
+    assert (tmp_path / "out" / "Documents" / "final.txt").read_bytes() == b"words"
+
+
 async def test_a_machine_that_cannot_be_revived_is_forked_afresh_and_that_is_said(make: Callable[..., Run]) -> None:
     run = make(n=2)
     await stop_when(run, workers(["wrong.txt", "final.txt"], hold_s=60), all_began)
@@ -339,7 +353,16 @@ async def test_a_run_that_is_over_can_be_resumed_without_any_machine(make: Calla
 
 
 class Reviving(FakeProvider):
-    """Keeps disks, as real providers do: a machine that was stopped with its disk can be revived."""
+    """Keeps disks, as real providers do: a machine that was stopped with its disk can be revived.
+
+    Its journal of changed files begins anew then.
+    """
+
+    async def revive(self, machine_id: str) -> FakeMachine:
+        before = await super().revive(machine_id)
+        machine = FakeMachine(before.info, script=self.script, desktop=before.desktop)
+        self.machines[self.machines.index(before)] = machine
+        return machine
 
     async def stop(self, machine: Machine, *, keep_disk: bool = False) -> None:
         if not keep_disk:
