@@ -197,7 +197,9 @@ class _Rollout:
         with tally.phase("record"):
             self._record.announce(PendingStep(request_id=request_id, step=draft))
         with tally.phase("act"):
-            return await self._worker.act(draft.action, draft.grounding, request_id=request_id, tally=tally)
+            return await self._worker.act(
+                draft.action, draft.grounding, step=draft.index, request_id=request_id, tally=tally
+            )
 
     def _append(self, draft: Step, done: Executed, before: Observation, after: After, tally: Tally) -> None:
         step = draft.model_copy(

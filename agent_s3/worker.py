@@ -99,11 +99,13 @@ class Worker:
                 places.append(place)
         return tuple(places), None
 
-    async def act(self, action: Action, places: Sequence[Grounding], *, request_id: str, tally: Tally) -> Executed:
-        """Carry the action out, once."""
+    async def act(
+        self, action: Action, places: Sequence[Grounding], *, step: int, request_id: str, tally: Tally
+    ) -> Executed:
+        """Carry the action of a step out, once."""
 
         async def write_code(part: str | None) -> CodeOutcome:
-            agent = CodeAgent(self._model, self._machine, self._settings, tally, seed=self._settings.seed)
+            agent = CodeAgent(self._model, self._machine, self._settings, tally, seed=self._seed(step))
             return await agent.run(part or self._task.instruction, request_id=request_id)
 
         return await execute(action, places, Hands(self._machine, self._settings, request_id, write_code))

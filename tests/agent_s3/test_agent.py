@@ -247,6 +247,17 @@ async def test_code_runs_on_the_machine_and_its_report_reaches_the_worker(stage:
     assert "notes.txt" in seen_by_model(model)
 
 
+async def test_the_coding_agents_of_a_run_have_different_seeds_in_every_rollout_and_step(stage: Stage):
+    """Equal seeds would make their code equal, and N rollouts no better than one."""
+    seeds: list[int | None] = []
+    for index in (0, 1):
+        call = [act("call_code_agent"), says("code", "```bash\nx\n```"), says("code", "DONE")]
+        model = blind(*call, *call, act("done"))
+        await stage.play(model, index=index)
+        seeds += [request.seed for role, request in model.asked if role == "code"]
+    assert len(set(seeds)) == len(seeds) == 8
+
+
 async def test_a_budget_spent_inside_the_coding_agent_ends_the_rollout_after_its_step_is_recorded(stage: Stage):
     def spent(_request: Request, role: str) -> Any:
         if role == "code":
