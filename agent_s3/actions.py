@@ -102,7 +102,8 @@ class SwitchApplications(_Action):
     app_code: str = Field(min_length=1, max_length=200, description="application name or part of the window title")
 
 
-CellValue = str | float | bool | None
+CellValue = str | Annotated[float, Field(allow_inf_nan=False)] | bool | None
+"""Neither a record nor a sheet can hold an infinite number or none at all."""
 
 
 class SetCellValues(_Action):

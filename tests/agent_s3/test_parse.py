@@ -68,6 +68,12 @@ def test_the_reason_names_the_argument_that_is_wrong():
     assert "colour: it takes no such argument" in reason_of(reply("", ("done", {"colour": "red"})))
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_a_number_that_no_record_can_hold_is_refused(number: str):
+    cells = f'{{"action": "set_cell_values", "cell_values": {{"A1": {number}}}, "app_name": "a", "sheet_name": "b"}}'
+    assert "cell_values.A1" in reason_of(reply(cells))
+
+
 def test_an_unknown_action_is_answered_with_the_known_ones():
     assert "the actions are click, type" in reason_of(reply('{"action": "fly"}'))
 
