@@ -14,6 +14,8 @@ from llm.chat import Completion
 
 _DECODER = json.JSONDecoder(strict=False)
 _MAX_REPLY = 200_000
+_MAX_MISSES = 100
+"""So many braces that begin no JSON are tried; each try may read to the end, and all rollouts wait meanwhile."""
 _PREFIX = re.compile(r"^(agent|functions?|tools?)[.:]")
 _NAMES = ("action", "name", "tool", "type")
 _ARGUMENTS = ("arguments", "args", "parameters")
@@ -59,12 +61,12 @@ def _from_text(completion: Completion, actions: Sequence[ActionType]) -> Parsed 
 
 def _objects(text: str) -> Iterator[Mapping[str, Any]]:
     """Top-level JSON objects in a text, code fences and prose skipped."""
-    position = text.find("{")
-    while position >= 0:
+    position, misses = text.find("{"), 0
+    while position >= 0 and misses < _MAX_MISSES:
         try:
             value, end = _DECODER.raw_decode(text, position)
         except (ValueError, RecursionError):
-            end = position + 1
+            end, misses = position + 1, misses + 1
         else:
             if isinstance(value, dict):
                 yield cast("dict[str, Any]", value)

@@ -88,6 +88,12 @@ def test_a_reply_that_was_cut_off_is_told_to_be_shorter():
     assert "shorter" in reason_of(reply('{"action": "type", "text": "aaa', stop="length"))
 
 
+@pytest.mark.parametrize("wall", ["{" * 200, '{"a":' * 200, '{"a": [0, ' * 200])
+def test_a_wall_of_braces_is_given_up_since_every_one_of_them_may_be_read_to_the_end(wall: str):
+    assert "no action" in reason_of(reply(wall + '{"action": "done"}'))
+    assert action_of(reply("{x} " * 20 + '{"action": "done"}')) == Done()
+
+
 def test_code_in_a_reply_is_never_evaluated():
     assert "no action" in reason_of(reply('agent.click(__import__("os").system("false"))'))
 
