@@ -17,12 +17,13 @@ from vm_pool.errors import GuestError, GuestTimeout, MachineError
 from vm_pool.machine import Machine
 
 _BLOCK = re.compile(r"```[ \t]*(python3?|py|bash|sh|shell)[ \t]*\r?\n(.*?)(?:\n```|\Z)", re.DOTALL | re.IGNORECASE)
-_BARE = re.compile(
-    r"\s*(awk|bash|cat|cd|chmod|cp|cut|date|du|echo|find|grep|head|ls|mkdir|mv|printf|python3|rm|sed|seq|sort|tail|tar|tee|"
-    r"touch|tr|uniq|unzip|wc|xargs|zip) [^\n]*[^\n.!?:]\s*(\n|```|\Z)"
-)
-"""A command whose opening fence a small model forgot; a sentence ends in a full stop."""
-_VERDICT = re.compile(r"^\W*(DONE|FAIL)\b", re.MULTILINE)
+_BARE_COMMANDS = """
+awk bash cat cd chmod cp cut date du echo find grep head ls mkdir mv printf python3 rm sed seq sort tail tar tee touch tr
+uniq unzip wc xargs zip
+"""
+_BARE = frozenset(_BARE_COMMANDS.split())
+"""Commands whose opening fence a small model forgets."""
+_VERDICT = re.compile(r"^[^\w\n]*(DONE|FAIL)\b", re.MULTILINE)
 _LISTING = ("find", ".", "-maxdepth", "3", "-not", "-path", "*/.*", "-not", "-name", ".", "-printf", "%y %s %P\\n")
 _LISTED_LINES = 40
 _NOTHING_RUN = "no block has been run yet, so nothing is done and nothing is proven"
@@ -61,9 +62,15 @@ def read_reply(text: str) -> CodeReply | str:
     verdict = _VERDICT.findall(text)
     if len(set(verdict)) == 1:
         return "done" if verdict[0] == "DONE" else "fail"
-    if _BARE.match(text):
+    if _is_bare(text):
         return Snippet("bash", text.split("```")[0].strip())
     return "the reply holds neither a ```bash or ```python block nor DONE or FAIL"
+
+
+def _is_bare(text: str) -> bool:
+    """Whether a text without a fence begins with a command; a sentence ends in a full stop."""
+    line = text.lstrip().partition("\n")[0].partition("```")[0].rstrip()
+    return " " in line and line.split()[0] in _BARE and line[-1] not in ".!?:"
 
 
 class CodeAgent:

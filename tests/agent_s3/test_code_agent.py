@@ -60,6 +60,12 @@ def test_no_text_makes_the_reader_raise(text: str):
     assert read_reply(text) is not None
 
 
+@pytest.mark.parametrize("text", ["\n" * 400_000, "ls " + " " * 400_000 + "x.", "!\n" * 200_000])
+def test_a_reply_of_endless_white_space_is_read_in_no_time(text: str):
+    """Where reading takes the square of the length, this runs into the time limit of the tests."""
+    assert "neither" in str(read_reply(text))
+
+
 class Shell:
     """Runs snippets of a fake machine: each answers with its own code."""
 
