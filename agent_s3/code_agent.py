@@ -27,6 +27,7 @@ _VERDICT = re.compile(r"^[^\w\n]*(DONE|FAIL)\b", re.MULTILINE)
 _LISTING = ("find", ".", "-maxdepth", "3", "-not", "-path", "*/.*", "-not", "-name", ".", "-printf", "%y %s %P\\n")
 _LISTED_LINES = 40
 _NOTHING_RUN = "no block has been run yet, so nothing is done and nothing is proven"
+_CUT_OFF = "the code block was cut off at the length limit and not run; write less at once"
 _SHOWN_OUTPUT = 3000
 
 
@@ -157,7 +158,10 @@ class CodeAgent:
             completion = await self._tally.ask(self._model, request, role="code")
         except BadReply as error:
             return error.reply, str(error)
-        return completion.text, read_reply(completion.text)
+        reply = read_reply(completion.text)
+        if isinstance(reply, Snippet) and completion.stop_reason == "length" and completion.text.count("```") < 2:
+            return completion.text, _CUT_OFF  # half a script may do the opposite of the whole
+        return completion.text, reply
 
     async def _run(self, snippet: Snippet, request_id: str) -> CodeTurn:
         """A snippet that the guest refuses is a failed snippet; a lost machine is raised."""

@@ -138,6 +138,15 @@ async def test_unusable_replies_are_asked_again_and_then_given_up():
     assert len(model.asked) == 3
 
 
+@pytest.mark.parametrize("cut", ["```bash\nrm -r /home/us", "rm -r /home/us"])
+async def test_a_snippet_that_was_cut_off_at_the_length_limit_is_not_run(cut: str):
+    shell = Shell()
+    whole = says("code", "```bash\nwhole\n```\nNow I shall", stop_reason="length")
+    outcome, model = await work(shell, says("code", cut, stop_reason="length"), whole, "DONE")
+    assert (outcome.report.ended, shell.ran) == ("done", ["whole"])
+    assert "cut off" in model.asked[1][1].messages[-1].text
+
+
 async def test_a_snippet_that_the_guest_refuses_counts_as_failed():
     shell = Shell()
     shell.machine.script.fail_next("run", GuestError("no listing today"))
