@@ -11,15 +11,15 @@ from agent_s3.settings import AgentSettings
 from agent_s3.tally import Tally
 from agent_s3.types import CodeReport, CodeTurn
 from llm.chat import ChatModel, Message, Request, TextPart
-from llm.errors import BadReply, LLMError
+from llm.errors import BadReply, ContextTooLong, LLMError
 from tools.code import Interpreter, Language, shorten
 from vm_pool.errors import GuestError, GuestTimeout, MachineError
 from vm_pool.machine import Machine
 
 _BLOCK = re.compile(r"```[ \t]*(python3?|py|bash|sh|shell)[ \t]*\r?\n(.*?)(?:\n```|\Z)", re.DOTALL | re.IGNORECASE)
 _BARE_COMMANDS = """
-awk bash cat cd chmod cp cut date du echo find grep head ls mkdir mv printf python3 rm sed seq sort tail tar tee touch tr
-uniq unzip wc xargs zip
+awk bash cat cd chmod cp cut date du echo find grep head ls mkdir mv printf python3 rm sed seq sort tail tar tee touch
+tr uniq unzip wc xargs zip
 """
 _BARE = frozenset(_BARE_COMMANDS.split())
 """Commands whose opening fence a small model forgets."""
@@ -97,7 +97,9 @@ class CodeAgent:
             ended = await self._loop(task, turns, request_id)
             summary = await self._summary(task, turns, ended)
         except (LLMError, MachineError) as error:
-            return CodeOutcome(CodeReport(task=task, turns=tuple(turns), ended="error", summary=str(error)), error)
+            report = CodeReport(task=task, turns=tuple(turns), ended="error", summary=str(error))
+            # The worker has room of its own, and goes on.
+            return CodeOutcome(report, None if isinstance(error, ContextTooLong) else error)
         return CodeOutcome(CodeReport(task=task, turns=tuple(turns), ended=ended, summary=summary))
 
     async def _loop(

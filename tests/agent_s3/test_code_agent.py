@@ -171,6 +171,13 @@ async def test_a_fault_keeps_what_was_done_before_it(fault: Exception):
     assert (outcome.report.ended, [t.code for t in outcome.report.turns]) == ("error", ["one"])
 
 
+async def test_a_chat_that_outgrows_the_context_ends_the_call_and_not_the_rollout():
+    outcome, _ = await work(Shell(), "```bash\none\n```", says("code", "8193 tokens", error="context_too_long"))
+    assert outcome.fatal is None
+    assert (outcome.report.ended, [t.code for t in outcome.report.turns]) == ("error", ["one"])
+    assert "8193" in outcome.report.summary
+
+
 async def test_a_capable_model_is_asked_for_a_neutral_summary():
     model = ScriptedModel(["```bash\none\n```", "DONE", "It ran one."])
     agent = CodeAgent(model, Shell().machine, AgentSettings(), Tally())
