@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from agent_s3.paths import RunPaths
-from agent_s3.record import FrameStore, read_lines, read_model, write_model
+from agent_s3.record import FrameStore, RecordError, read_lines, read_model, write_model
 from agent_s3.types import RolloutResult
 from bbon import models as run_models
 from bbon.deliver import deliver
@@ -102,7 +102,7 @@ async def _corridor(session: Session) -> RunResult:
 async def _roll_out(session: Session) -> Mapping[int, RolloutResult]:
     """Results of all rollouts; those that are not over are run, unless the verdict is there already."""
     indices = range(session.config.n)
-    if session.paths.verdict.exists():
+    if _known_verdict(session) is not None:
         return {index: read_model(session.paths.rollout(index).result, RolloutResult) for index in indices}
     left = [state for state in map(session.state.rollout, indices) if not state.over]
     if any(state.machine_id is None for state in left):
@@ -118,8 +118,8 @@ async def _roll_out(session: Session) -> Mapping[int, RolloutResult]:
 
 async def _judged(session: Session, results: Mapping[int, RolloutResult]) -> tuple[Verdict | None, str | None]:
     """The verdict, and what went wrong: without an error-free verdict nothing is written, so a resume tries again."""
-    if session.paths.verdict.exists():
-        return read_model(session.paths.verdict, Verdict), None
+    if known := _known_verdict(session):
+        return known, None
     candidates = [_candidate(session, result) for result in results.values() if result.status in COMPARABLE]
     config, error = session.config, None
     try:
@@ -138,6 +138,17 @@ async def _judged(session: Session, results: Mapping[int, RolloutResult]) -> tup
         write_model(session.paths.verdict, verdict)
     session.listener(Judged(verdict=verdict))
     return verdict, error
+
+
+def _known_verdict(session: Session) -> Verdict | None:
+    """That of an earlier session; None: there is none, or it is damaged, and then judging is done again."""
+    if not session.paths.verdict.exists():
+        return None
+    try:
+        return read_model(session.paths.verdict, Verdict)
+    except RecordError as error:
+        log.warning("the rollouts are judged again: %s", error)
+        return None
 
 
 def _candidate(session: Session, result: RolloutResult) -> Candidate:

@@ -352,6 +352,15 @@ async def test_a_run_that_is_over_can_be_resumed_without_any_machine(make: Calla
     assert len(run.provider.machines) == machines
 
 
+async def test_a_damaged_verdict_is_judged_again(make: Callable[..., Run]) -> None:
+    run = make(n=2)
+    first = await run.go(workers(["wrong.txt", "final.txt"]))
+    run.paths.verdict.write_text('{"winner": ')
+    again = await run.go(workers([]), resume=True)
+    assert (again.winner, again.error) == (first.winner, None)
+    assert read_model(run.paths.verdict, Verdict) == again.verdict
+
+
 class Reviving(FakeProvider):
     """Keeps disks, as real providers do: a machine that was stopped with its disk can be revived.
 
