@@ -149,15 +149,23 @@ class HttpModel:
     async def _once(self, request: Request) -> Completion:
         async with self._settings.limits.slot(self._provider):
             started = time.monotonic()
+            answer = await self._conceding(request)
+            return self._completion(answer, request, time.monotonic() - started)
+
+    async def _conceding(self, request: Request) -> Answer:
+        """Ask without what the model is known to refuse, and again without each feature that it refuses by name.
+
+        What counts is what this question asked for: another one may have learnt of the refusal in the meantime.
+        """
+        while True:
+            asked = concede(request, self._refused)
             try:
-                answer = await self._send(concede(request, self._refused))
+                return await self._send(asked)
             except Refused as error:
-                refused = what_it_refused(str(error), request) - self._refused
+                refused = what_it_refused(str(error), asked)
                 if not refused:
                     raise
                 self._refused |= refused
-                answer = await self._send(concede(request, self._refused))
-            return self._completion(answer, request, time.monotonic() - started)
 
     async def _send(self, request: Request) -> Answer:
         try:

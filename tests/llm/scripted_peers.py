@@ -66,7 +66,18 @@ class Drop:
     """The connection is closed without a word."""
 
 
-Deed = Say | Fault | Body | Slow | Cut | Drop
+@dataclass(frozen=True)
+class Picky:
+    """Refuses the first of the named features that a question asks for; replies when it asks for none of them."""
+
+    features: tuple[str, ...]
+    then: Say = field(default_factory=Say)
+    crowd: int = 1
+    """Answers nobody before so many questions have come, so that none can profit from another's refusal."""
+
+
+Act = Say | Fault | Body | Slow | Cut | Drop
+Deed = Act | Picky
 
 
 @dataclass(frozen=True)
@@ -89,6 +100,7 @@ class Peer:
         """Set with the first question."""
         self.hung_up = asyncio.Event()
         """Set when a client closed its socket while its answer was awaited."""
+        self._arrival = asyncio.Condition()
         self._server: asyncio.Server | None = None
         self._talks: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
 
@@ -129,15 +141,21 @@ class Peer:
         seen = await _read(reader)
         self.seen.append(seen)
         self.asked.set()
+        async with self._arrival:
+            self._arrival.notify_all()
         deed = self.deeds[min(len(self.seen), len(self.deeds)) - 1]
         self.at_once += 1
         self.most_at_once = max(self.at_once, self.most_at_once)
         try:
+            if isinstance(deed, Picky):
+                deed = await self._picked(deed, seen.body)
             return await self._do(deed, reader, writer)
         finally:
             self.at_once -= 1
 
-    async def _do(self, deed: Deed, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _do(
+        self, deed: Act, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
         match deed:
             case Slow():
                 if await self._hangs_up(reader, deed.seconds):
@@ -160,6 +178,12 @@ class Peer:
         await writer.drain()
         return True
 
+    async def _picked(self, deed: Picky, body: Mapping[str, Any]) -> Say | Fault:
+        async with self._arrival:
+            await self._arrival.wait_for(lambda: len(self.seen) >= deed.crowd)
+        refused = next((feature for feature in deed.features if _asks_for(body, feature)), None)
+        return deed.then if refused is None else Fault(400, f"`{refused}` is not supported by this model.")
+
     async def _hangs_up(self, reader: asyncio.StreamReader, seconds: float) -> bool:
         try:
             async with asyncio.timeout(seconds):
@@ -169,6 +193,12 @@ class Peer:
         if gone:
             self.hung_up.set()
         return gone
+
+
+def _asks_for(body: Mapping[str, Any], feature: str) -> bool:
+    if feature == "tool_choice":
+        return body.get("tool_choice") in ("required", {"type": "any"})
+    return feature in body
 
 
 async def _read(reader: asyncio.StreamReader) -> Seen:

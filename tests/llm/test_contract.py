@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from peer_models import CLICK, HI, KEY, SCHEMA, World, connect
-from scripted_peers import DIALECTS, PATHS, Body, Cut, Deed, Dialect, Drop, Fault, Peer, Say, Slow
+from scripted_peers import DIALECTS, PATHS, Body, Cut, Deed, Dialect, Drop, Fault, Peer, Picky, Say, Slow
 
 from llm.anthropic import MessagesWire
 from llm.chat import Abilities, ImagePart, Message, Request, TextPart, ToolCall, ToolResult
@@ -260,6 +260,30 @@ async def test_a_refused_temperature_is_left_out_from_then_on(dialect: Dialect, 
             assert (await model.complete(replace(HI, temperature=0.7), role="worker")).text == text
         await model.aclose()
         assert ["temperature" in seen.body for seen in peer.seen] == [True, False, False]
+
+
+async def test_a_refused_temperature_is_left_out_by_all_questions_under_way(
+    dialect: Dialect, settings: Settings
+) -> None:
+    async with Peer(dialect, Picky(("temperature",), crowd=4)) as peer:
+        model = connect(peer, settings)
+        rollouts = [model.complete(replace(HI, temperature=0.7), role="worker") for _ in range(4)]
+        assert [done.text for done in await asyncio.gather(*rollouts)] == ["hello"] * 4
+        await model.aclose()
+        assert ["temperature" in seen.body for seen in peer.seen] == [True] * 4 + [False] * 4
+
+
+async def test_features_that_are_refused_one_after_the_other_are_all_left_out(
+    dialect: Dialect, settings: Settings
+) -> None:
+    click = Say("", calls=(("click", "{}"),))
+    async with Peer(dialect, Picky(("temperature", "tool_choice"), click)) as peer:
+        model = connect(peer, settings)
+        request = replace(HI, temperature=0.7, tools=(CLICK,), tool_choice="required")
+        done = await model.complete(request, role="worker")
+        await model.aclose()
+        assert done.tool_calls[0].name == "click"
+        assert len(peer.seen) == 3
 
 
 async def test_a_provider_is_asked_at_most_so_often_at_once(dialect: Dialect, world: World) -> None:
