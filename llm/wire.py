@@ -46,10 +46,17 @@ def check_schema(text: str, schema: Json, *, usage: Usage | None = None) -> None
 
 
 def _load(text: str, what: str, usage: Usage | None) -> Any:
+    """The value in `text`; what Python takes for JSON beyond the standard is refused, as nobody else could read it."""
     try:
-        return json.loads(text)
-    except ValueError as error:
+        value = json.loads(text, parse_constant=_no_number)
+        dumps(value).encode()  # half a surrogate pair can be escaped in JSON, but neither sent nor written
+    except (ValueError, RecursionError) as error:
         raise BadReply(f"{what} is not valid JSON: {error}", reply=text, usage=usage) from error
+    return value
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def violation(value: Any, schema: Any, *, root: Json | None = None, where: str = "$") -> str | None:

@@ -153,9 +153,7 @@ class Peer:
         finally:
             self.at_once -= 1
 
-    async def _do(
-        self, deed: Act, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> bool:
+    async def _do(self, deed: Act, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         match deed:
             case Slow():
                 if await self._hangs_up(reader, deed.seconds):

@@ -111,6 +111,17 @@ def test_a_reply_that_is_no_json_is_kept() -> None:
     assert caught.value.reply == "sure!"
 
 
+@pytest.mark.parametrize(
+    "text",
+    ['{"x": NaN}', '{"x": -Infinity}', '{"x": "\\ud83d"}', "[" * 200_000, '{"x":' * 200_000 + "1" + "}" * 200_000],
+)
+def test_what_only_python_takes_for_json_is_a_bad_reply(text: str) -> None:
+    with pytest.raises(BadReply, match="not valid JSON"):
+        check_schema(text, {})
+    with pytest.raises(BadReply, match="not valid JSON"):
+        object_of(text, what="the arguments")
+
+
 def test_tool_arguments_must_be_an_object() -> None:
     assert object_of("", what="x") == {}
     with pytest.raises(BadReply, match="list, not a JSON object"):
