@@ -27,12 +27,20 @@ from llm.chat import (
     ToolResult,
 )
 from llm.client import Answer, Create, Endpoint, HttpModel, WireReply, http_client, read_body
+from llm.errors import ProviderError, RateLimited, Refused, Unavailable
 from llm.settings import Settings
 from llm.wire import dumps, is_strict
 
 BASE_URL = "https://api.openai.com/v1"
 _REASONING = re.compile(r"^(gpt-[5-9]|o\d)")
 _CHAT_TUNED = re.compile(r"-chat(-latest)?$")
+
+_FAILURES: dict[str, type[ProviderError]] = {
+    "rate_limit_exceeded": RateLimited,
+    "server_error": Unavailable,
+    "cancelled": Unavailable,
+}
+"""Failures that another try may mend; all others name something in the request."""
 
 
 class _TopLogprob(WireReply):
@@ -74,12 +82,19 @@ class _Incomplete(WireReply):
     reason: str | None = None
 
 
+class _Error(WireReply):
+    code: str = ""
+    message: str = ""
+
+
 class _Response(WireReply):
     model: str = ""
     status: str = "completed"
+    error: _Error | None = None
+    """Why it failed, with the status `failed`; the HTTP status is 200 all the same."""
     incomplete_details: _Incomplete | None = None
     output: tuple[_Item, ...]
-    usage: _Usage = Field(default_factory=_Usage)
+    usage: _Usage | None = None
 
 
 class ResponsesWire:
@@ -202,9 +217,12 @@ def data_url(image: ImagePart) -> str:
 def read_answer(body: str) -> Answer:
     """The answer in a response body.
 
-    Raises: BadReply.
+    Raises: BadReply; ProviderError if the model failed.
     """
     response = read_body(body, _Response)
+    if response.status in ("failed", "cancelled"):
+        raise _failure(response)
+    usage = response.usage or _Usage()
     contents = [c for item in response.output if item.type == "message" for c in item.content or ()]
     calls = tuple((i.call_id, i.name, i.arguments) for i in response.output if i.type == "function_call")
     refusal = "".join(c.refusal for c in contents)
@@ -212,14 +230,20 @@ def read_answer(body: str) -> Answer:
     return Answer(
         text="".join(c.text for c in contents) or refusal,
         model=response.model,
-        input_tokens=response.usage.input_tokens,
-        cached_tokens=response.usage.input_tokens_details.cached_tokens,
-        written_tokens=response.usage.input_tokens_details.cache_write_tokens,
-        output_tokens=response.usage.output_tokens,
+        input_tokens=usage.input_tokens,
+        cached_tokens=usage.input_tokens_details.cached_tokens,
+        written_tokens=usage.input_tokens_details.cache_write_tokens,
+        output_tokens=usage.output_tokens,
         stop_reason=_stop_reason(response, refused=bool(refusal), called=bool(calls)),
         calls=calls,
         logprobs=tuple(_logprob(p) for p in probed) or None,
     )
+
+
+def _failure(response: _Response) -> ProviderError:
+    error = response.error or _Error(code=response.status)
+    kind = _FAILURES.get(error.code, Refused)
+    return kind(f"the model failed: {error.code}: {error.message}")
 
 
 def _stop_reason(response: _Response, *, refused: bool, called: bool) -> StopReason:

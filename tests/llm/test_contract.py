@@ -311,6 +311,25 @@ async def test_tool_arguments_that_are_no_json_are_a_bad_reply(style: Dialect, s
     assert error.reply == '{"x": '
 
 
+def failed(code: str) -> Body:
+    body = {"model": "m", "status": "failed", "output": [], "usage": None, "error": {"code": code, "message": "sorry"}}
+    return Body(json.dumps(body))
+
+
+@pytest.mark.parametrize("code", ["server_error", "rate_limit_exceeded"])
+async def test_a_response_that_failed_in_passing_is_asked_again(settings: Settings, code: str) -> None:
+    done, peer = await outcome("responses", settings, failed(code), Say("at last"))
+    assert done.text == "at last"
+    assert len(peer.seen) == 2
+
+
+async def test_a_response_that_failed_for_good_is_refused_with_its_reason(settings: Settings) -> None:
+    error, peer = await outcome("responses", settings, failed("invalid_image"))
+    assert type(error) is Refused
+    assert "invalid_image: sorry" in str(error)
+    assert len(peer.seen) == 1
+
+
 async def test_nothing_is_kept_at_openai(settings: Settings) -> None:
     _, peer = await outcome("responses", settings)
     assert peer.seen[0].body["store"] is False
