@@ -32,6 +32,19 @@ def test_every_shipped_price_has_a_source_and_a_date() -> None:
         assert all(0 < p.cached <= p.input < p.output for p in provider.models.values())
 
 
+def test_cache_writes_cost_a_quarter_more_at_anthropic_and_at_openai_since_gpt_5_6() -> None:
+    tables = {provider.name: provider.models for provider in load_prices().provider}
+    new = [p for name, p in tables["openai"].items() if name.startswith(("gpt-5.6", "gpt-6"))]
+    assert len(new) >= 8
+    assert all(p.written == pytest.approx(1.25 * p.input) for p in (*new, *tables["anthropic"].values()))
+
+
+def test_a_dated_model_with_a_price_of_its_own_has_that_price() -> None:
+    prices = load_prices()
+    assert prices.find("openai", "gpt-4o-2024-05-13") != prices.find("openai", "gpt-4o")
+    assert prices.find("openai", "gpt-4o-2024-11-20") == prices.find("openai", "gpt-4o")
+
+
 def test_a_table_of_ones_own_can_price_a_server_given_by_url(tmp_path: Path) -> None:
     path = tmp_path / "prices.toml"
     path.write_text(
