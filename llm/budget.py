@@ -3,7 +3,7 @@
 Before a call an upper estimate of its cost is reserved, after it the reservation is replaced by the real cost. A call
 whose reservation does not fit beside the reservations of running calls waits for them; one that would not fit alone
 is refused. So parallel rollouts can pass the limit only by what single replies cost above their own estimate: nothing
-for text (a byte never takes more than one token), and for pictures what a provider counts above `IMAGE_TOKENS`.
+for text (a byte never takes more than one token), and for pictures what a provider counts above `Price.image_tokens`.
 """
 
 import asyncio
@@ -15,14 +15,9 @@ from typing import Self
 
 from llm.chat import Abilities, ChatModel, Completion, ImagePart, Request, TextPart, ToolCall, Usage
 from llm.errors import BadReply, BudgetExceeded, ConfigError, PriceUnknown, RateLimited, Refused
-from llm.pricing import Price
+from llm.pricing import FREE, Price
 from llm.wire import dumps
 
-IMAGE_TOKENS = 5_000
-"""Most tokens one picture is expected to cost (4,784 is the documented maximum of a high-resolution Claude picture).
-
-Source: https://platform.claude.com/docs/en/build-with-claude/vision
-"""
 MESSAGE_TOKENS = 16
 """Room for the role markers around a message or a tool."""
 
@@ -45,12 +40,12 @@ class Spend:
 
 def upper_estimate(request: Request, price: Price | None) -> Spend:
     """The most that one attempt at `request` can take: all text bytes as tokens, and `max_tokens` of output."""
-    inputs = _most_input_tokens(request)
+    inputs = _most_input_tokens(request, image_tokens=(price or FREE).image_tokens)
     usd = 0.0 if price is None else price.most_usd(input_tokens=inputs, output_tokens=request.max_tokens)
     return Spend(inputs + request.max_tokens, usd)
 
 
-def _most_input_tokens(request: Request) -> int:
+def _most_input_tokens(request: Request, *, image_tokens: int) -> int:
     tokens = len(dumps(request.schema).encode()) if request.schema is not None else 0
     for tool in request.tools:
         tokens += MESSAGE_TOKENS + len((tool.name + tool.description + dumps(tool.parameters)).encode())
@@ -59,7 +54,7 @@ def _most_input_tokens(request: Request) -> int:
         for part in message.parts:
             match part:
                 case ImagePart():
-                    tokens += IMAGE_TOKENS
+                    tokens += image_tokens
                 case ToolCall():
                     tokens += MESSAGE_TOKENS + len((part.id + part.name + dumps(part.arguments)).encode())
                 case TextPart():

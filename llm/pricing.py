@@ -29,6 +29,12 @@ class Price(BaseModel):
     long_input: float = 1.0
     """Times the input prices, above `long_above`."""
     long_output: float = 1.0
+    image_tokens: int = Field(default=5_000, gt=0)
+    """Most tokens that one picture is counted as; the default covers all listed models that do not say more (4,784 is
+    the documented maximum of a high-resolution Claude picture).
+
+    Source: https://platform.claude.com/docs/en/build-with-claude/vision
+    """
 
     def usd(self, *, input_tokens: int, cached_tokens: int, output_tokens: int, written_tokens: int = 0) -> float:
         """USD of one call; `input_tokens` includes the cached and the written ones."""

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.budget import IMAGE_TOKENS, Budget, Ledger, Metered, Spend, upper_estimate
+from llm.budget import Budget, Ledger, Metered, Spend, upper_estimate
 from llm.chat import Completion, ImagePart, Message, Request, Tool, ToolCall, ToolResult, Usage
 from llm.errors import BadReply, BudgetExceeded, PriceUnknown, ProviderTimeout, RateLimited
 from llm.pricing import FREE, Price
+from llm.registry import price_of
 from llm.scripted import Reply, ScriptedModel
 
 DOLLAR_A_TOKEN = Price(input=1_000_000, cached=1_000_000, output=1_000_000)
@@ -157,7 +158,13 @@ def test_the_estimate_counts_every_part_of_a_request() -> None:
     whole = Request(
         messages=(Message.of("user", *parts),), tools=(Tool("f", "d", schema),), schema=schema, max_tokens=7
     )
-    assert upper_estimate(whole, FREE).tokens > IMAGE_TOKENS + 7 + len("text") + len("done") + 2 * len(str(schema))
+    assert upper_estimate(whole, FREE).tokens > FREE.image_tokens + 7 + len("text") + len("done") + 2 * len(str(schema))
+
+
+def test_a_picture_is_estimated_at_what_its_model_counts_at_most() -> None:
+    shown = Request(messages=(Message.of("user", ImagePart(b"x")),), max_tokens=1)
+    mini, plain = price_of("openai:gpt-4o-mini"), price_of("openai:gpt-4o")
+    assert upper_estimate(shown, mini).tokens - upper_estimate(shown, plain).tokens == 48_169 - 5_000
 
 
 @given(st.text(), st.integers(min_value=1, max_value=10_000))
