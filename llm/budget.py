@@ -2,8 +2,9 @@
 
 Before a call an upper estimate of its cost is reserved, after it the reservation is replaced by the real cost. A call
 whose reservation does not fit beside the reservations of running calls waits for them; one that would not fit alone
-is refused. So parallel rollouts can pass the limit only by what single replies cost above their own estimate: nothing
-for text (a byte never takes more than one token), and for pictures what a provider counts above `Price.image_tokens`.
+is refused. So parallel rollouts can pass the limit only by what single replies cost above their own estimate (nothing
+for text, as a byte never takes more than one token, and for pictures what a provider counts above
+`Price.image_tokens`), and by tries that were sent again because no answer came: each is charged as one more estimate.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from llm.chat import Abilities, ChatModel, Completion, ImagePart, Request, TextPart, ToolCall, Usage
-from llm.errors import BadReply, BudgetExceeded, ConfigError, PriceUnknown, RateLimited, Refused
+from llm.errors import BadReply, BudgetExceeded, ConfigError, LLMError, PriceUnknown, RateLimited, Refused
 from llm.pricing import FREE, Price
 from llm.wire import dumps
 
@@ -36,6 +37,9 @@ class Spend:
 
     def __add__(self, other: "Spend") -> "Spend":
         return Spend(self.tokens + other.tokens, self.usd + other.usd)
+
+    def __mul__(self, times: int) -> "Spend":
+        return Spend(self.tokens * times, self.usd * times)
 
 
 def upper_estimate(request: Request, price: Price | None) -> Spend:
@@ -203,24 +207,27 @@ class Metered:
         """As the wrapped model's.
 
         A call that failed in a way that is not billed gives its reservation back; a timeout, a cut connection or a
-        cancellation may have been billed, so it forfeits the reservation.
+        cancellation may have been billed, so it forfeits the reservation, and once more for every try so lost.
         """
         with await self._budget.reserve(upper_estimate(request, self._price)) as hold:
             try:
                 completion = await self._model.complete(request, role=role)
             except BadReply as error:
-                self._book(hold, role, error.usage)
+                self._book(hold, role, error.usage, error.lost)
                 raise
-            except (ConfigError, RateLimited, Refused):
-                hold.settle(Spend())
+            except (ConfigError, RateLimited, Refused) as error:
+                hold.settle(hold.amount * error.lost)
                 raise
-            self._book(hold, role, completion.usage)
+            except LLMError as error:
+                hold.settle(hold.amount * max(1, error.lost))
+                raise
+            self._book(hold, role, completion.usage, completion.lost)
             return completion
 
-    def _book(self, hold: Hold, role: str, usage: Usage | None) -> None:
+    def _book(self, hold: Hold, role: str, usage: Usage | None, lost: int) -> None:
         if usage is not None:
             self._ledger.add(role, usage)
-            hold.settle(Spend.of(usage))
+        hold.settle((hold.amount if usage is None else Spend.of(usage)) + hold.amount * lost)
 
     async def aclose(self) -> None:
         await self._model.aclose()

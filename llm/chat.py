@@ -141,6 +141,8 @@ class Completion:
     tool_calls: tuple[ToolCall, ...] = ()
     logprobs: tuple[TokenLogprob, ...] | None = None
     """None: not asked for or not given."""
+    lost: int = 0
+    """Earlier tries that were sent and not answered; they may have been billed and are not in `usage`."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import httpx2
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from llm.chat import Abilities, Completion, ImagePart, Request, StopReason, TokenLogprob, ToolCall, Usage
-from llm.errors import BadReply, ProviderTimeout, Refused
+from llm.errors import BadReply, LLMError, ProviderError, ProviderTimeout, Refused
 from llm.faults import of_exception, redact
 from llm.pricing import Price
 from llm.retry import retrying
@@ -138,13 +138,33 @@ class HttpModel:
         """
         if not self._abilities.images and any(isinstance(p, ImagePart) for m in request.messages for p in m.parts):
             raise Refused(f"{self._name} cannot see pictures: use a model that can, or the observation mode a11y")
-        completion = await retrying(lambda: self._once(request), self._settings.retry)
+        completion = await self._often(request)
         usage = completion.usage
         _log.debug("%s -> %s: %d in, %d out", role, self._name, usage.input_tokens, usage.output_tokens)
         return completion
 
     async def aclose(self) -> None:
         await self._wire.aclose()
+
+    async def _often(self, request: Request) -> Completion:
+        lost = 0
+
+        async def ask() -> Completion:
+            nonlocal lost
+            try:
+                return await self._once(request)
+            except ProviderError as error:
+                lost += error.unanswered
+                raise
+            except asyncio.CancelledError:  # by the deadline
+                lost += 1
+                raise
+
+        try:
+            return replace(await retrying(ask, self._settings.retry), lost=lost)
+        except LLMError as error:
+            error.lost = lost
+            raise
 
     async def _once(self, request: Request) -> Completion:
         async with self._settings.limits.slot(self._provider):
@@ -172,7 +192,8 @@ class HttpModel:
             async with asyncio.timeout(self._settings.timeout_s):
                 return await self._wire.send(request)
         except TimeoutError as error:
-            raise ProviderTimeout(f"{self._name}: no answer in {self._settings.timeout_s:g} s") from error
+            message = f"{self._name}: no answer in {self._settings.timeout_s:g} s"
+            raise ProviderTimeout(message, unanswered=True) from error
         except Exception as error:
             ours = of_exception(error, name=self._name, secrets=self._secrets)
             if ours is None or ours is error:

@@ -19,6 +19,9 @@ from llm.chat import Usage
 class LLMError(Exception):
     """Base of all errors of this package."""
 
+    lost: int = 0
+    """Tries at the question, this one included, that were sent and not answered: they may have been billed."""
+
 
 class ConfigError(LLMError, ValueError):
     """The user's to mend; the message ends with the next step."""
@@ -35,10 +38,12 @@ class PriceUnknown(BudgetExceeded):
 class ProviderError(LLMError):
     """The provider failed, after all retries."""
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after_s: float | None = None, unanswered: bool = False) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
         """Seconds the provider asked us to wait; None: it named none."""
+        self.unanswered = unanswered
+        """Whether the question may have reached the model, and no whole answer came."""
 
 
 class RateLimited(ProviderError):

@@ -48,13 +48,14 @@ def of_exception(error: Exception, *, name: str, secrets: Iterable[str]) -> LLME
         case LLMError():
             return error
         case openai.APITimeoutError() | anthropic.APITimeoutError() | httpx2.TimeoutException():
-            return ProviderTimeout(f"{name}: no answer in time")
+            return ProviderTimeout(f"{name}: no answer in time", unanswered=True)
         case openai.APIStatusError() | anthropic.APIStatusError():
             message = redact(_message(error), secrets)
             return of_status(error.status_code, f"{name}: {message}", error.response.headers)
         case openai.APIConnectionError() | anthropic.APIConnectionError() | httpx2.TransportError():
             cause = error.__cause__ or error
-            return Unavailable(f"{name}: {redact(str(cause) or type(cause).__name__, secrets)}")
+            words = redact(str(cause) or type(cause).__name__, secrets)
+            return Unavailable(f"{name}: {words}", unanswered=not isinstance(cause, httpx2.ConnectError))
         case openai.OpenAIError() | anthropic.AnthropicError():
             return Refused(f"{name}: {redact(str(error), secrets)}")
         case _:

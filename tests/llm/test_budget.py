@@ -6,13 +6,16 @@ import threading
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from peer_models import HI, World, connect
+from scripted_peers import Cut, Deed, Drop, Fault, Peer, Say, Slow
 
 from llm.budget import Budget, Ledger, Metered, Spend, upper_estimate
 from llm.chat import Completion, ImagePart, Message, Request, Tool, ToolCall, ToolResult, Usage
-from llm.errors import BadReply, BudgetExceeded, PriceUnknown, ProviderTimeout, RateLimited
+from llm.errors import BadReply, BudgetExceeded, PriceUnknown, ProviderTimeout, RateLimited, Unavailable
 from llm.pricing import FREE, Price
 from llm.registry import price_of
 from llm.scripted import Reply, ScriptedModel
+from llm.settings import Settings
 
 DOLLAR_A_TOKEN = Price(input=1_000_000, cached=1_000_000, output=1_000_000)
 
@@ -136,6 +139,40 @@ async def test_a_call_that_timed_out_forfeits_its_reservation_because_it_may_be_
     with pytest.raises(ProviderTimeout):
         await metered(ScriptedModel([ProviderTimeout("slow")]), budget).complete(ask(), role="worker")
     assert budget.spent == upper_estimate(ask(), FREE)
+
+
+SEVEN = Say(input_tokens=3, cached_tokens=0, output_tokens=4)
+
+
+@pytest.mark.parametrize(
+    ("deeds", "told", "lost"),
+    [
+        ((Cut(), Drop(), SEVEN), 7, 2),
+        ((Slow(30), SEVEN), 7, 1),
+        ((Cut(), Fault(400)), 0, 1),
+        ((Cut(), Cut(), Fault(500)), 0, 2),
+        ((Cut(),), 0, 3),
+        ((Fault(500), Fault(429), SEVEN), 7, 0),
+    ],
+)
+async def test_every_try_that_was_sent_and_not_answered_is_paid_for(
+    deeds: tuple[Deed, ...], told: int, lost: int
+) -> None:
+    budget, settings = Budget(tokens=1_000_000), Settings(timeout_s=3.0, retry=World().policy(attempts=3))
+    async with Peer("chat", *deeds) as peer:
+        model = Metered(connect(peer, settings), budget=budget, ledger=Ledger(), price=FREE)
+        await asyncio.gather(model.complete(HI, role="worker"), return_exceptions=True)
+        await model.aclose()
+    assert budget.spent.tokens == told + lost * upper_estimate(HI, FREE).tokens
+
+
+async def test_a_question_that_never_left_is_not_counted_as_lost() -> None:
+    async with Peer("chat") as peer:
+        model = connect(peer, Settings(retry=World().policy(attempts=2)))
+    with pytest.raises(Unavailable) as caught:
+        await model.complete(HI, role="worker")
+    await model.aclose()
+    assert caught.value.lost == 0
 
 
 async def test_a_bad_reply_is_paid_for() -> None:
