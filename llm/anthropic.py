@@ -59,9 +59,9 @@ class _Block(WireReply):
 
 
 class _Usage(WireReply):
-    input_tokens: int = 0
+    input_tokens: int | None = None
     """Without the cached and the written ones."""
-    output_tokens: int = 0
+    output_tokens: int | None = None
     cache_read_input_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
 
@@ -211,7 +211,7 @@ def read_answer(body: str, *, by_tool: bool) -> Answer:
     return Answer(
         text=text,
         model=reply.model,
-        input_tokens=reply.usage.input_tokens + cached + written,
+        input_tokens=None if reply.usage.input_tokens is None else reply.usage.input_tokens + cached + written,
         cached_tokens=cached,
         written_tokens=written,
         output_tokens=reply.usage.output_tokens,

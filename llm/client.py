@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import httpx2
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from llm.budget import upper_estimate
 from llm.chat import Abilities, Completion, ImagePart, Request, StopReason, TokenLogprob, ToolCall, Usage
 from llm.errors import BadReply, LLMError, ProviderError, ProviderTimeout, Refused
 from llm.faults import of_exception, redact
@@ -32,12 +33,12 @@ class Answer(BaseModel):
 
     text: str
     model: str
-    input_tokens: int
-    """Cached and written ones included."""
+    input_tokens: int | None
+    """Cached and written ones included; None: the server did not say."""
     cached_tokens: int = 0
     written_tokens: int = 0
     """Input written to the provider's cache."""
-    output_tokens: int
+    output_tokens: int | None
     stop_reason: StopReason
     calls: tuple[tuple[str, str, str], ...] = ()
     """Id, name and arguments as JSON text of each tool call."""
@@ -202,7 +203,7 @@ class HttpModel:
             raise ours from (error if clean else None)  # a cause with a key in it would show in a traceback
 
     def _completion(self, answer: Answer, request: Request, seconds: float) -> Completion:
-        usage = self._usage(answer, seconds)
+        usage = self._usage(answer, request, seconds)
         calls = tuple(
             ToolCall(id_, name, object_of(args, what=f"the arguments of {name!r}", usage=usage))
             for id_, name, args in answer.calls
@@ -218,20 +219,24 @@ class HttpModel:
             logprobs=answer.logprobs,
         )
 
-    def _usage(self, answer: Answer, seconds: float) -> Usage:
+    def _usage(self, answer: Answer, request: Request, seconds: float) -> Usage:
+        """What the answer took. Where the server does not say, it is the most that it can be: unknown is not 0."""
+        most = upper_estimate(request, self._price)
+        output_tokens = request.max_tokens if answer.output_tokens is None else answer.output_tokens
+        input_tokens = most.tokens - request.max_tokens if answer.input_tokens is None else answer.input_tokens
         usd = None
         if self._price is not None:
             usd = self._price.usd(
-                input_tokens=answer.input_tokens,
+                input_tokens=input_tokens,
                 cached_tokens=answer.cached_tokens,
-                output_tokens=answer.output_tokens,
+                output_tokens=output_tokens,
                 written_tokens=answer.written_tokens,
             )
         return Usage(
             calls=1,
-            input_tokens=answer.input_tokens,
+            input_tokens=input_tokens,
             cached_tokens=answer.cached_tokens,
-            output_tokens=answer.output_tokens,
+            output_tokens=output_tokens,
             usd=usd,
             seconds=seconds,
         )

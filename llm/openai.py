@@ -73,8 +73,8 @@ class _InputDetails(WireReply):
 
 
 class _Usage(WireReply):
-    input_tokens: int = 0
-    output_tokens: int = 0
+    input_tokens: int | None = None
+    output_tokens: int | None = None
     input_tokens_details: _InputDetails = Field(default_factory=_InputDetails)
 
 

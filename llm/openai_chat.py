@@ -63,8 +63,8 @@ class _PromptDetails(WireReply):
 
 
 class _Usage(WireReply):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
     prompt_tokens_details: _PromptDetails | None = None
 
 

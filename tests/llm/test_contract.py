@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from peer_models import CLICK, HI, KEY, SCHEMA, World, connect
-from scripted_peers import DIALECTS, PATHS, Body, Cut, Deed, Dialect, Drop, Fault, Peer, Picky, Say, Slow
+from peer_models import CLICK, HI, KEY, PRICE, SCHEMA, World, connect
+from scripted_peers import DIALECTS, PATHS, Body, Cut, Deed, Dialect, Drop, Fault, Peer, Picky, Say, Slow, render
 
 from llm.anthropic import MessagesWire
+from llm.budget import upper_estimate
 from llm.chat import Abilities, ImagePart, Message, Request, TextPart, ToolCall, ToolResult
 from llm.client import Endpoint, HttpModel
 from llm.errors import (
@@ -65,6 +66,16 @@ async def test_a_text_reply_comes_with_its_tokens_and_its_cost(dialect: Dialect,
     assert usage.usd == pytest.approx((600 * 2.0 + 400 * 0.5 + 50 * 8.0) / 1e6)
     assert usage.seconds > 0
     assert peer.seen[0].path == PATHS[dialect]
+
+
+async def test_tokens_that_the_server_does_not_tell_are_counted_as_the_most_that_was_asked_for(
+    dialect: Dialect, settings: Settings
+) -> None:
+    silent = {key: value for key, value in render(dialect, Say()).items() if key != "usage"}
+    done, _ = await outcome(dialect, settings, Body(json.dumps(silent)))
+    most = upper_estimate(HI, PRICE)
+    assert done.usage.input_tokens + done.usage.output_tokens == most.tokens
+    assert done.usage.usd == pytest.approx(most.usd)
 
 
 async def test_a_picture_arrives_as_its_bytes(dialect: Dialect, settings: Settings) -> None:
