@@ -6,6 +6,6 @@
 from vm_pool.images.build import build
 from vm_pool.images.progress import BuildProgress
 from vm_pool.images.recipe import RECIPES
-from vm_pool.images.store import Image, find, ls, rm
+from vm_pool.images.store import Image, find, ls, rm, rm_remains
 
-__all__ = ["RECIPES", "BuildProgress", "Image", "build", "find", "ls", "rm"]
+__all__ = ["RECIPES", "BuildProgress", "Image", "build", "find", "ls", "rm", "rm_remains"]

@@ -87,22 +87,31 @@ def find(name_or_id: str) -> Image:
 
 
 def ls() -> list[Image]:
-    """All images in reach, newest first; builds that were cut short, and damaged images, are `partial`."""
+    """All images in reach, newest first; what builds and removals that were cut short left is `partial`, and damage."""
     folders = [path for store in _stores() if store.is_dir() for path in store.iterdir() if path.is_dir()]
-    images = [_image_in(path) for path in folders if _is_image_id(path.name)]
-    return sorted(images, key=lambda image: image.created, reverse=True)
+    images = [_image_in(path) for path in folders if _is_image_id(_id_of(path))]
+    return sorted(filter(None, images), key=lambda image: image.created, reverse=True)
 
 
 def rm(image_id: str) -> None:
-    """Delete an image or the remains of a build. Raises: `ConfigError` when there is none of that id."""
+    """Delete an image and all that is left of builds of it. Raises: `ConfigError` when there is none of that id."""
     if not _is_image_id(image_id):
         raise ConfigError(f"{image_id!r} is not an image id; list them with: agent-s3 pool image ls")
     with lock(image_id):
-        folders = [path for end in ("", PARTIAL) if (path := images_dir() / f"{image_id}{end}").exists()]
+        folders = _folders_of(image_id)
         if not folders:
             raise ConfigError(f"no image {image_id!r} in {images_dir()}; list them with: agent-s3 pool image ls")
         for folder in folders:
             delete_tree(folder)
+
+
+def rm_remains(image_id: str) -> None:
+    """Delete what a build or a removal that was cut short left of an image; a finished one stays; idempotent."""
+    with lock(image_id):
+        for folder in _folders_of(image_id):
+            image = _image_in(folder)
+            if image is not None and image.state == "partial":
+                delete_tree(folder)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -143,13 +152,23 @@ def _stores() -> list[Path]:
     return list(dict.fromkeys([images_dir(), SYSTEM_CACHE / "images"]))
 
 
+def _folders_of(image_id: str) -> list[Path]:
+    return [path for path in images_dir().iterdir() if path.is_dir() and _id_of(path) == image_id]
+
+
+def _id_of(folder: Path) -> str:
+    """`<id>`, `<id>.partial` and the hidden names of folders that are being deleted all belong to an image."""
+    return folder.name.lstrip(".").partition(".")[0]
+
+
 def _is_image_id(text: str) -> bool:
-    name, _, digest = text.removesuffix(PARTIAL).rpartition("-")
+    name, _, digest = text.rpartition("-")
     return name in RECIPES and len(digest) == 16 and all(char in "0123456789abcdef" for char in digest)
 
 
-def _image_in(folder: Path) -> Image:
-    if folder.name.endswith(PARTIAL):
+def _image_in(folder: Path) -> Image | None:
+    """None when the folder went meanwhile, as one does whose build ends."""
+    if folder.name != _id_of(folder):
         return _partial(folder)
     try:
         return _ready(folder)
@@ -170,7 +189,10 @@ def _ready(folder: Path) -> Image:
     )
 
 
-def _partial(folder: Path) -> Image:
-    image_id = folder.name.removesuffix(PARTIAL)
-    created = datetime.fromtimestamp(folder.stat().st_mtime, tz=UTC)
+def _partial(folder: Path) -> Image | None:
+    image_id = _id_of(folder)
+    try:
+        created = datetime.fromtimestamp(folder.stat().st_mtime, tz=UTC)
+    except FileNotFoundError:
+        return None
     return Image(id=image_id, name=image_id.rpartition("-")[0], path=folder, state="partial", created=created)

@@ -166,6 +166,7 @@ class SandboxProvider:
         if image.id not in self._guest_codes:
             sandbox_disk.check_reachable(image.rootfs)
             sandbox_disk.check_reachable(self._places.machines)
+            sandbox_disk.check_reachable(self._places.snapshots)
             self._guest_codes[image.id] = sandbox_disk.guest_code(self._places.guests, image)
         return image
 
@@ -260,7 +261,7 @@ class SandboxProvider:
         if stray.kind == "machine":
             await self._discard(self._places.machine(stray.id))
         elif stray.kind == "build":
-            await asyncio.to_thread(images.rm, stray.id)
+            await asyncio.to_thread(images.rm_remains, stray.id)
         else:
             await asyncio.to_thread(delete_tree, self._places.snapshot(stray.id))
 
@@ -273,8 +274,10 @@ class SandboxProvider:
     def _strays(self) -> list[Stray]:
         """Disks and snapshots, runtime folders whose disk is gone, and image builds that were cut short."""
         machines = {path.name: path for path in [*self._places.runtimes(), *folders_in(self._places.machines)]}
-        found = [stray_of(path, "machine", tree_bytes(path)) for path in machines.values()]
-        found += [stray_of(path, "snapshot", tree_bytes(path)) for path in folders_in(self._places.snapshots)]
+        snapshots = folders_in(self._places.snapshots)
+        seen = [stray_of(path, "machine", tree_bytes(path)) for path in machines.values()]
+        seen += [stray_of(path, "snapshot", tree_bytes(path)) for path in snapshots]
+        found = [stray for stray in seen if stray is not None]
         found += [_build_stray(image) for image in images.ls() if image.state == "partial" and _is_ours(image)]
         return sorted(found, key=lambda stray: stray.created)
 

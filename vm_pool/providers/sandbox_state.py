@@ -151,9 +151,8 @@ class Places:
         check_overlay_path(self.state)
         # Others may pass through but not look around: machines run as a uid of their own when we are root.
         mode = 0o711 if os.geteuid() == 0 else 0o700
-        for folder in (self.state, self.machines, self.guests, self.runtime):
+        for folder in (self.state, self.machines, self.snapshots, self.guests, self.runtime):
             folder.mkdir(mode=mode, parents=True, exist_ok=True)
-        self.snapshots.mkdir(mode=0o700, exist_ok=True)
         if self.runtime.is_symlink() or self.runtime.stat().st_uid != os.geteuid():
             raise HostUnfit(f"{self.runtime} belongs to somebody else; remove it: sudo rm -r {self.runtime}")
 
@@ -237,29 +236,40 @@ def read_state(folder: Path) -> DiskState | None:
     return None
 
 
-def stray_of(folder: Path, kind: Literal["machine", "snapshot"], size: int) -> Stray:
-    """What a folder holds; without a readable state file it is being made, or was cut short while it was made."""
+def stray_of(folder: Path, kind: Literal["machine", "snapshot"], size: int) -> Stray | None:
+    """What a folder holds; without a readable state file it is being made, or was cut short while it was made.
+
+    Its name is its id: a folder that was cut short while it was deleted has another than its state says. None when it
+    went meanwhile.
+    """
     state = read_state(folder)
     if state is None:
-        changed = datetime.fromtimestamp(folder.stat().st_mtime, tz=UTC)
-        return Stray(
-            kind=kind,
-            id=folder.name,
-            owner_pid=None,
-            owner_alive=False,
-            created=changed,
-            expires=changed + BEING_MADE,
-            path=str(folder),
-            bytes_on_disk=size,
-        )
+        return _nameless(folder, kind, size)
     return Stray(
         kind=kind,
-        id=state.id,
+        id=folder.name,
         owner_pid=state.owner.pid if state.owner else None,
         owner_alive=state.owner is not None and state.owner.alive,
         created=state.created,
         expires=state.expires,
         labels=state.labels,
+        path=str(folder),
+        bytes_on_disk=size,
+    )
+
+
+def _nameless(folder: Path, kind: Literal["machine", "snapshot"], size: int) -> Stray | None:
+    try:
+        changed = datetime.fromtimestamp(folder.stat().st_mtime, tz=UTC)
+    except FileNotFoundError:
+        return None
+    return Stray(
+        kind=kind,
+        id=folder.name,
+        owner_pid=None,
+        owner_alive=False,
+        created=changed,
+        expires=changed + BEING_MADE,
         path=str(folder),
         bytes_on_disk=size,
     )

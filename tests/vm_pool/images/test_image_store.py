@@ -143,3 +143,14 @@ async def test_a_build_that_was_cut_short_is_a_stray_and_one_at_work_is_not_coll
         assert (await gc([provider], idle_too=True)).removed == []
     assert [one.id for one in (await gc([provider])).removed] == ["slim-0123456789abcdef"]
     assert await provider.strays() == []
+
+
+async def test_what_a_killed_removal_left_is_collected_and_the_image_built_since_stays(tmp_path):
+    image_id = put()
+    for name in (f".{image_id}.77.deleting", f"..{image_id}.partial.77.deleting.78.deleting"):
+        (images_dir() / name / "rootfs").mkdir(parents=True)
+    provider = SandboxProvider(places=Places(tmp_path / "state", tmp_path / "run"))
+    assert [stray.id for stray in await provider.strays()] == [image_id, image_id]
+    await gc([provider])
+    assert [(image.id, image.state) for image in ours()] == [(image_id, "ready")]
+    assert await provider.strays() == []

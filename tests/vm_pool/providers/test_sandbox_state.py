@@ -1,0 +1,52 @@
+"""What lies in the state folder, whatever state it was left in."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from vm_pool.provider import Spec
+from vm_pool.providers.sandbox import SandboxProvider
+from vm_pool.providers.sandbox_state import DiskState, Owner, Places, stray_of, write_state
+from vm_pool.strays import gc
+
+NOW = datetime.now(UTC)
+DEAD = Owner(pid=1, started=-1, boot_id="another boot")
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    places = Places(tmp_path / "state", tmp_path / "run")
+    places.make()
+    return places
+
+
+def left_behind(folder: Path, kind: str) -> None:
+    folder.mkdir()
+    (folder / "upper").mkdir()
+    name = folder.name.strip(".").partition(".")[0]
+    state = DiskState.model_validate(
+        {
+            "kind": kind,
+            "id": name,
+            "owner": DEAD,
+            "image_id": "slim-0",
+            "spec": Spec(),
+            "created": NOW,
+            "expires": NOW + timedelta(hours=1),
+        }
+    )
+    write_state(folder, state)
+
+
+async def test_what_was_cut_short_while_it_was_deleted_is_collected(places):
+    left_behind(places.machines / ".m-1.77.deleting", "machine")
+    left_behind(places.snapshots / ".s-1.77.deleting", "snapshot")
+    provider = SandboxProvider(places=places)
+    collected = await gc([provider])
+    assert sorted(stray.id for stray in collected.removed) == [".m-1.77.deleting", ".s-1.77.deleting"]
+    assert [*places.machines.iterdir(), *places.snapshots.iterdir()] == []
+
+
+def test_what_goes_while_it_is_looked_at_is_nothing(places):
+    assert stray_of(places.machines / "m-gone", "machine", 0) is None
