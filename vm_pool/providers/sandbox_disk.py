@@ -4,13 +4,14 @@ import fcntl
 import hashlib
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
-from vm_pool.disk import copy_tree, delete_tree, drop_live_traces
+from vm_pool.disk import delete_tree, drop_live_traces
 from vm_pool.errors import ConfigError, HostUnfit
 from vm_pool.images import Image
 from vm_pool.images.tree import run_in_tree
-from vm_pool.providers.sandbox_launch import USER
+from vm_pool.providers.sandbox_launch import USER, as_machine_uid
 from vm_pool.providers.sandbox_state import (
     LONGEST_SOCKET_PATH,
     DiskState,
@@ -22,6 +23,8 @@ from vm_pool.providers.sandbox_state import (
 )
 
 GUEST_SOURCE = Path(__file__).parent.parent / "guest"
+_COPIES = 3
+"""How often a disk is copied before files that are replaced meanwhile are taken for an error."""
 
 
 def make_runtime(folder: MachineFolder, token: str) -> None:
@@ -47,7 +50,7 @@ def make_disk(folder: MachineFolder, state: DiskState, rootfs: Path, copy_of: Pa
     for place in (folder.work, folder.merged):
         make_folder_for_machine(place, 0o755)
     if copy_of:
-        copy_tree(copy_of, folder.upper)
+        copy_upper(copy_of, folder.upper)
     else:
         _fresh_upper(folder.upper, rootfs)
 
@@ -62,10 +65,49 @@ def renew_disk(folder: MachineFolder, state: DiskState) -> None:
 
 def save_disk(upper: Path, target: Path, state: DiskState) -> None:
     """Copy a machine's upper directory into a new folder; the machine should stand still meanwhile."""
-    target.mkdir(mode=0o700)
+    make_passage(target)
     write_state(target, state)
-    copy_tree(upper, target / "upper")
+    copy_upper(upper, target / "upper")
     drop_live_traces(target / "upper")
+
+
+def copy_upper(source: Path, target: Path) -> None:
+    """Copy an upper directory with modes, extended attributes and whiteouts; shares blocks where the file system can.
+
+    Its machine may be running. The copy is made as the machine's uid in a place that has nothing else of this host:
+    programs that swap folders for links meanwhile get no file from outside into it. All in it belongs to that uid,
+    which may also read what is locked. Raises: `OSError`; files that vanish meanwhile are left out.
+    """
+    trouble: list[str] = []
+    for _ in range(_COPIES):
+        make_folder_for_machine(target, 0o755)
+        copying = subprocess.run(
+            copy_command(source, target),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+        )
+        trouble = [line for line in copying.stderr.splitlines() if "No such file or directory" not in line]
+        if copying.returncode == 0 or not trouble:
+            return
+        delete_tree(target)
+        if not any("was replaced while being copied" in line for line in trouble):
+            break
+    raise OSError(f"copying {source} failed: {trouble[0]}")
+
+
+def copy_command(source: Path, target: Path) -> list[str]:
+    """The whole command line, outermost first."""
+    programs = [word for place in ("/usr", "/bin", "/lib", "/lib64") for word in ("--ro-bind-try", place, place)]
+    return [
+        *as_machine_uid(),
+        *("unshare", "--user", "--map-root-user", "--mount", "--propagation", "private", "--"),
+        *("bwrap", *programs, "--ro-bind", str(source), "/from", "--bind", str(target), "/to", "--proc", "/proc"),
+        *("--unshare-pid", "--unshare-net", "--die-with-parent", "--new-session", "--chdir", "/", "--"),
+        *("cp", "--recursive", "--no-dereference", "--preserve=mode,timestamps,links,xattr", "--reflink=auto"),
+        *("/from/.", "/to"),
+    ]
 
 
 def check_reachable(rootfs: Path) -> None:

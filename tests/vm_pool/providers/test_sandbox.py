@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 from datetime import UTC, datetime
@@ -17,7 +18,8 @@ from vm_pool.machine import Machine
 from vm_pool.provider import Spec
 from vm_pool.providers.sandbox import SandboxProvider
 from vm_pool.providers.sandbox_cgroup import find_hierarchy
-from vm_pool.providers.sandbox_state import HOST_UID, Places
+from vm_pool.providers.sandbox_disk import copy_command
+from vm_pool.providers.sandbox_state import HOST_UID, Places, make_folder_for_machine
 from vm_pool.strays import gc
 
 pytestmark = pytest.mark.desktop
@@ -251,6 +253,32 @@ async def test_runs_with_other_state_folders_do_not_collect_each_others_machines
     assert await neighbour.strays() == []
     assert (await gc([neighbour], idle_too=True, now=FAR_FUTURE)).removed == []
     assert await output(machine, "echo", "alive") == "alive\n"
+
+
+async def test_whatever_tree_a_guest_makes_its_disk_is_copied_measured_and_removed(provider):
+    machine = await provider.boot(SLIM)
+    await machine.run(["python3", "-c", "import os\nfor _ in range(1100): os.mkdir('d'); os.chdir('d')"])
+    await machine.run(
+        ["sh", "-c", "mkdir -p ~/a/b && echo kept > ~/a/b/c && chmod 000 ~/a/b/c ~/a/b ~/a && mkfifo ~/f"]
+    )
+    snapshot = await provider.snapshot(machine)
+    fork = await provider.fork(snapshot)
+    assert await output(fork, "sh", "-c", "chmod 700 ~/a ~/a/b; chmod 600 ~/a/b/c; cat ~/a/b/c") == "kept\n"
+    assert [stray.kind for stray in await provider.strays()] == ["machine", "snapshot", "machine"]
+    await provider.drop(snapshot)
+    await provider.stop(machine)
+    await provider.stop(fork)
+    assert await provider.strays() == []
+
+
+def test_a_disk_is_copied_where_nothing_else_of_the_host_can_be_seen(places):
+    places.make()
+    for name in ("from", "to"):
+        make_folder_for_machine(places.machines / name, 0o755)
+    command = copy_command(places.machines / "from", places.machines / "to")
+    listing = [*command[: command.index("cp")], "ls", "-A", "/", "/usr/..", "/from"]
+    seen = subprocess.run(listing, capture_output=True, text=True, check=True).stdout
+    assert set(seen.split()) <= {"/:", "/usr/..:", "/from:", "bin", "lib", "lib64", "usr", "proc", "from", "to"}
 
 
 async def test_a_disk_with_locked_directories_is_removed(provider):
