@@ -8,7 +8,7 @@ from typing import Literal
 from agent_s3.prompt import render
 from agent_s3.prompt import turns as example_turns
 from agent_s3.settings import AgentSettings
-from agent_s3.tally import Tally
+from agent_s3.tally import Tally, whole
 from agent_s3.types import CodeReport, CodeTurn
 from llm.chat import ChatModel, Message, Request, TextPart
 from llm.errors import BadReply, ContextTooLong, LLMError
@@ -159,7 +159,7 @@ class CodeAgent:
         try:
             completion = await self._tally.ask(self._model, request, role="code")
         except BadReply as error:
-            return error.reply, str(error)
+            return whole(error.reply), str(error)
         reply = read_reply(completion.text)
         if isinstance(reply, Snippet) and completion.stop_reason == "length" and completion.text.count("```") < 2:
             return completion.text, _CUT_OFF  # half a script may do the opposite of the whole

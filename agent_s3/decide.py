@@ -8,7 +8,7 @@ from agent_s3.parse import Rejected, parse
 from agent_s3.prompt import render
 from agent_s3.schema import ActionType, text_schema, tools
 from agent_s3.settings import AgentSettings
-from agent_s3.tally import Tally
+from agent_s3.tally import Tally, whole
 from agent_s3.types import StepError
 from llm.chat import Abilities, ChatModel, Completion, Message, Request
 from llm.errors import BadReply
@@ -54,7 +54,7 @@ async def decide(
         try:
             completion = await tally.ask(model, request, role="worker")
         except BadReply as error:
-            reply, reason = error.reply, str(error)
+            reply, reason = whole(error.reply), str(error)
         else:
             reply, parsed = verbatim(completion), parse(completion, actions)
             if not isinstance(parsed, Rejected):
@@ -69,7 +69,7 @@ def verbatim(completion: Completion) -> str:
     calls = [
         json.dumps({"name": c.name, "arguments": dict(c.arguments)}, ensure_ascii=False) for c in completion.tool_calls
     ]
-    return "\n".join([*([completion.text] if completion.text else []), *calls])
+    return whole("\n".join([*([completion.text] if completion.text else []), *calls]))
 
 
 def _request(

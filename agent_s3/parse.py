@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from agent_s3.actions import ACTION, Action
 from agent_s3.schema import THOUGHT, ActionType, name_of
+from agent_s3.tally import whole
 from llm.chat import Completion
 
 _DECODER = json.JSONDecoder(strict=False)
@@ -39,7 +40,7 @@ def parse(completion: Completion, actions: Sequence[ActionType]) -> Parsed | Rej
     if completion.stop_reason == "refused":
         return Rejected("you refused; choose an action, or fail if the task must not be done")
     if len(completion.tool_calls) > 1:
-        names = ", ".join(c.name for c in completion.tool_calls)
+        names = ", ".join(whole(c.name) for c in completion.tool_calls)
         return Rejected(f"exactly one action per reply, but these were called: {names}")
     if completion.tool_calls:
         call = completion.tool_calls[0]
@@ -102,7 +103,7 @@ def _validated(value: Mapping[str, Any], prose: str, actions: Sequence[ActionTyp
         action = ACTION.validate_python(fields)
     except ValidationError as error:
         return Rejected(f"{value['action']}: {_first_fault(error)}")
-    return Parsed(action, thought.strip() if isinstance(thought, str) and thought.strip() else prose.strip())
+    return Parsed(action, whole(thought).strip() if isinstance(thought, str) and thought.strip() else prose.strip())
 
 
 def _is_unset(kind: ActionType, name: str, value: Any) -> bool:

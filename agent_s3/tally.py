@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 from llm.chat import ChatModel, Completion, Request, Usage
 from llm.errors import LLMError
@@ -45,10 +46,15 @@ class Tally:
                 self._add(role, usage)
             raise
         self._add(role, completion.usage)
-        return completion
+        return replace(completion, text=whole(completion.text))
 
     def _add(self, role: str, usage: Usage) -> None:
         self._usage[role] = self._usage.get(role, Usage()) + usage
+
+
+def whole(text: str) -> str:
+    """Halves of characters, which models and providers do cut in two, as question marks: no record can hold them."""
+    return text.encode(errors="replace").decode()
 
 
 def total(usages: Iterator[Mapping[str, Usage]]) -> dict[str, Usage]:

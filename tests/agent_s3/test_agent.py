@@ -10,8 +10,8 @@ from rollout_stage import BLIND, Stage, act, editor_tree, says
 from agent_s3.record import read_lines, read_model
 from agent_s3.settings import AgentSettings
 from agent_s3.types import RolloutResult, Step
-from llm.chat import Request, Usage
-from llm.errors import BudgetExceeded, Unavailable
+from llm.chat import Completion, Request, ToolCall, Usage
+from llm.errors import BadReply, BudgetExceeded, Unavailable
 from llm.scripted import Reply, ScriptedModel
 from vm_pool.errors import GuestError, GuestTimeout, MachineLost
 from vm_pool.events import Chord, Click, InputEvent, Text
@@ -103,6 +103,25 @@ async def test_a_bad_reply_is_asked_again_with_the_reason(stage: Stage):
     assert (result.status, result.steps) == ("done", 1)
     assert steps_of(stage)[0].replies == 3
     assert "could not be used" in seen_by_model(model)
+
+
+HALVES = [
+    Completion('{"thought": "so \ud83d", "action": "done"}', "m", Usage()),
+    Completion(r'{"thought": "so \ud83d", "action": "done"}', "m", Usage()),
+    Completion("", "m", Usage(), tool_calls=(ToolCall("1", "done", {"thought": "so \ud83d"}),)),
+    Completion("", "m", Usage(), tool_calls=(ToolCall("1", "done\ud83d", {"\ud83d": "\ud83d"}),)),
+    Completion("", "m", Usage(), tool_calls=(ToolCall("1", "a\ud83d", {}), ToolCall("2", "b\ud83d", {}))),
+    BadReply("no JSON", reply="so \ud83d"),
+]
+
+
+@pytest.mark.parametrize("half", HALVES)
+async def test_half_an_emoji_in_a_reply_is_no_fault_of_ours(stage: Stage, half: Any):
+    """Models and providers do cut characters in two, and no record can hold the halves."""
+    stage.settings = AgentSettings(max_replies=1)
+    result = await stage.play(ScriptedModel([half, act("done")]))
+    assert result.status == "done", result.reason
+    assert "?" in steps_of(stage)[0].reply + steps_of(stage)[0].thought
 
 
 async def test_three_steps_without_a_usable_reply_end_the_rollout(stage: Stage):
