@@ -27,7 +27,7 @@ class After:
     seen: Observation | None = None
     """None: it could not be looked at."""
     delta: Delta | None = None
-    """None: nothing was executed."""
+    """None: it could not be looked at."""
     fatal: Exception | None = None
     """Why it could not be looked at, when that ends the rollout."""
 
@@ -59,21 +59,22 @@ class Desk:
             return await self._machine.look(self._parts - {"tree"}, files_since=since)
 
     async def look_again(self, action: Action | None, done: Executed, before: Observation, tally: Tally) -> After:
-        """Settle, look and compare, as far as the action calls for it; a lost machine is part of the answer."""
+        """Settle if something was done, look and compare; a lost machine is part of the answer.
+
+        Steps that do nothing are looked at as well: what earlier actions bring about late must not be lost, and the
+        last screen that a judge sees is that of the moment when the agent was done.
+        """
         if done.fatal is not None:
             return After()
-        if action is not None and action.ends_rollout:
-            return After(before)
         try:
             return await self._compare(action, done, before, tally)
         except MachineError as error:
             return After(fatal=error)
 
     async def _compare(self, action: Action | None, done: Executed, before: Observation, tally: Tally) -> After:
-        touched = action is not None and not isinstance(action, SaveToKnowledge) and not done.nothing_done
-        if not touched:
-            with tally.phase("observe"):
-                return After(await self.observe(since=before.cursor))
+        idle = action is None or action.ends_rollout or isinstance(action, SaveToKnowledge) or done.nothing_done
+        if idle:
+            return await self._look_now(before, done, tally, settled=True)
         # A new window is mapped well before its program has drawn it.
         quiet_ms = max(self._settings.quiet_ms, _LONG_QUIET_MS) if isinstance(action, Open) else self._settings.quiet_ms
         after = await self._look_settled(before, done, tally, quiet_ms=quiet_ms)
@@ -85,6 +86,9 @@ class Desk:
     async def _look_settled(self, before: Observation, done: Executed, tally: Tally, *, quiet_ms: int) -> After:
         with tally.phase("settle"):
             settled = await self._settle(quiet_ms)
+        return await self._look_now(before, done, tally, settled=settled)
+
+    async def _look_now(self, before: Observation, done: Executed, tally: Tally, *, settled: bool) -> After:
         with tally.phase("observe"):
             after = await self.observe(since=before.cursor)
         with tally.phase("delta"):

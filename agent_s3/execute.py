@@ -41,7 +41,7 @@ class Executed:
     @property
     def nothing_done(self) -> bool:
         """True when there is no action, or it failed before anything was sent."""
-        return self.error is not None and self.error.kind in ("not_found", "bad_reply")
+        return self.error is not None and self.error.nothing_done
 
     @property
     def output(self) -> str | None:

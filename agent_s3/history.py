@@ -77,14 +77,14 @@ def reply_text(action: Action, thought: str) -> str:
 
 def outcome_words(step: Step) -> str:
     """What came of a step, for the next message."""
-    parts: list[str] = []
-    if isinstance(step.action, SaveToKnowledge) and step.error is None:
-        return "Noted."
+    noted = isinstance(step.action, SaveToKnowledge) and step.error is None
+    parts = ["Noted."] if noted else []
     if step.error is not None:
         parts.append(render("problem", kind=step.error.kind, message=step.error.message))
     if step.code is not None:
         parts.append(code_words(step.code))
-    if step.delta is not None:
+    idle = noted or (step.error is not None and step.error.nothing_done)
+    if step.delta is not None and not (idle and step.delta.empty):
         parts.append("What changed:\n" + delta_words(step.delta))
     return "\n".join(parts) or "No change could be observed."
 

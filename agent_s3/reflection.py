@@ -32,7 +32,8 @@ def trouble(steps: Sequence[Step]) -> str | None:
 
 
 def _changed_nothing(step: Step) -> bool:
-    return step.delta is not None and step.delta.empty and not isinstance(step.action, Wait)
+    idle = step.action is None or isinstance(step.action, Wait | SaveToKnowledge)
+    return step.delta is not None and step.delta.empty and not idle
 
 
 async def reflect(

@@ -150,6 +150,11 @@ class StepError(Frozen):
     kind: StepErrorKind
     message: str
 
+    @property
+    def nothing_done(self) -> bool:
+        """True when it failed before anything was sent to the machine."""
+        return self.kind in ("not_found", "bad_reply")
+
 
 class Step(Frozen):
     """One turn of the loop, as it happened."""
@@ -171,7 +176,7 @@ class Step(Frozen):
     before: FrameRef | None = None
     after: FrameRef | None = None
     delta: Delta | None = None
-    """None: nothing was executed or nothing could be observed afterwards."""
+    """None: nothing could be observed afterwards. Of a step that did nothing: what earlier ones brought about late."""
     code: CodeReport | None = None
     reflection: str | None = None
     error: StepError | None = None

@@ -16,7 +16,7 @@ from llm.scripted import Reply, ScriptedModel
 from vm_pool.errors import GuestError, GuestTimeout, MachineLost
 from vm_pool.events import Chord, Click, InputEvent, Text
 from vm_pool.providers.fake import FakeMachine, fake_info
-from vm_pool.providers.fake_desktop import FakeDesktop
+from vm_pool.providers.fake_desktop import FakeDesktop, FakeFile
 from vm_pool.providers.fake_shell import Reply as ShellReply
 from vm_pool.types import Box
 
@@ -71,6 +71,30 @@ async def test_the_look_after_a_step_is_the_look_before_the_next(stage: Stage):
     assert first.delta is not None
     assert first.delta.regions[0].box == Box(x=0, y=0, width=80, height=60)
     assert all(stage.paths.frame(step.before.sha256).exists() for step in steps_of(stage) if step.before)
+
+
+async def test_what_an_action_brings_about_late_is_in_the_delta_of_the_next_step_whatever_that_is(stage: Stage):
+    """Also when that step does nothing; and the last screen is that of the moment when the agent was done."""
+    asked = 0
+
+    def late(_request: Request, role: str) -> None:
+        nonlocal asked
+        if role != "worker":
+            return
+        asked += 1
+        stage.machine.desktop.paint(Box(x=0, y=0, width=10 * asked, height=60), (asked, 2, 3))
+        stage.machine.desktop.files[f"/home/user/late{asked}"] = FakeFile(b"x")
+
+    steps = [act("save_to_knowledge", text=["a"]), act("click", element_description="Print"), act("done")]
+    stage.settings = AgentSettings(style="full", reflection="off")
+    result = await stage.play(blind(late, *steps))
+    assert [[f.path for f in s.delta.files] for s in steps_of(stage) if s.delta] == [
+        ["/home/user/late1"],
+        ["/home/user/late2"],
+        ["/home/user/late3"],
+    ]
+    assert [s.delta.regions[0].box.width for s in steps_of(stage) if s.delta] == [10, 20, 30]
+    assert result.last == steps_of(stage)[-1].after != steps_of(stage)[-1].before
 
 
 async def test_files_that_a_step_changed_are_in_its_delta_and_in_the_result(stage: Stage):
