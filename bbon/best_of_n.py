@@ -14,7 +14,7 @@ from agent_s3.paths import RunPaths
 from agent_s3.record import FrameStore, RecordError, read_lines, read_model, write_model
 from agent_s3.types import RolloutResult
 from bbon import models as run_models
-from bbon.deliver import deliver
+from bbon.deliver import deliver, shortfall
 from bbon.errors import BestOfNError
 from bbon.evidence import COMPARABLE, candidate
 from bbon.judge import judge
@@ -93,7 +93,7 @@ async def _corridor(session: Session) -> RunResult:
         usage=session.ledger.by_role,
         seconds=session.state.state.seconds,
         model=session.models.worker.name,
-        error=error,
+        error=error or shortfall(delivered),
     )
     write_model(session.paths.result, result)
     return result

@@ -87,12 +87,16 @@ async def _fetch(machine: Machine, change: FileChange, folder: Path, *, limit: i
     return len(data)
 
 
-def write_new(target: Path, data: bytes) -> None:
-    """Write a regular file that must not be there yet, not through a symbolic link. Raises: `OSError`."""
+def write_new(target: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Write a whole regular file that must not be there yet, not through a symbolic link. Raises: `OSError`."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+    except OSError:  # the disk is full: a part of a file would pass for the file
+        target.unlink(missing_ok=True)
+        raise
 
 
 def deliver(files: Iterable[FileChange], exported: Path, out: Path | None) -> tuple[Delivered, ...]:
@@ -104,6 +108,14 @@ def deliver(files: Iterable[FileChange], exported: Path, out: Path | None) -> tu
     return tuple(_one(change, exported, out) for change in wanted(files))
 
 
+def shortfall(delivered: Iterable[Delivered]) -> str | None:
+    """What is not where it was asked for, in one line; None: all is."""
+    noted = [item for item in delivered if item.note]
+    if not noted:
+        return None
+    return f"not delivered: {len(noted)} of the winner's files; {one_line(noted[0].path)}: {noted[0].note}"
+
+
 def _one(change: FileChange, exported: Path, out: Path | None) -> Delivered:
     if change.kind == "deleted":
         return Delivered(path=change.path, kind=change.kind, host_path=None)
@@ -113,7 +125,7 @@ def _one(change: FileChange, exported: Path, out: Path | None) -> Delivered:
         return _missing(change, "its name is not safe on this host")
     if not (source.is_dir() if is_folder(change) else source.is_file()):
         return _missing(change, "its content could not be copied from the desktop; run.log says why")
-    place, note = (source, "") if out is None else _copy(change.path, source, out)
+    place, note = (source, "") if out is None else _copy(change, source, out)
     size = 0 if is_folder(change) else source.stat().st_size
     return Delivered(path=change.path, kind=change.kind, host_path=str(place), bytes=size, note=note)
 
@@ -122,15 +134,18 @@ def _missing(change: FileChange, note: str) -> Delivered:
     return Delivered(path=change.path, kind=change.kind, host_path=None, note=note)
 
 
-def _copy(path: str, source: Path, out: Path) -> tuple[Path, str]:
+def _copy(change: FileChange, source: Path, out: Path) -> tuple[Path, str]:
     """Where the content is now, and why it is not below `out`, if it is not."""
-    inside = inside_home(path)
-    parts = (ELSEWHERE, *safe_parts(path)) if inside is None else safe_parts(f"/{inside}")
+    inside = inside_home(change.path)
+    parts = (ELSEWHERE, *safe_parts(change.path)) if inside is None else safe_parts(f"/{inside}")
     target = out.joinpath(*parts)
     if not _stays_below(target.parent, out):
         return source, f"{target} leads out of {out} through a link; the file is only in the run folder"
     try:
-        target.mkdir(parents=True, exist_ok=True) if source.is_dir() else write_new(target, source.read_bytes())
+        if source.is_dir():
+            target.mkdir(parents=True, exist_ok=True)
+        else:
+            write_new(target, source.read_bytes(), mode=_host_mode(change))
     except FileExistsError:
         if source.is_file() and _holds(target, source.read_bytes()):
             return target, ""
@@ -138,6 +153,11 @@ def _copy(path: str, source: Path, out: Path) -> tuple[Path, str]:
     except OSError as error:
         return source, f"{target} cannot be written: {error.strerror}"
     return target, ""
+
+
+def _host_mode(change: FileChange) -> int:
+    """The desktop's permissions, with which a script stays a program and a secret private, and no others' writing."""
+    return 0o644 if change.mode is None else change.mode & 0o755 | 0o600
 
 
 def _stays_below(folder: Path, out: Path) -> bool:

@@ -12,6 +12,7 @@ from bbon.types import Delivered, RunResult
 from llm.chat import Usage
 from viewer.board import STATE_WORDS
 from viewer.exits import BREAKDOWN, NONE_CHOSEN, WINNER
+from viewer.orders import resume_command
 from viewer.plain import amount, duration, money, plain, size, tokens
 from viewer.report_data import worth_showing
 
@@ -40,6 +41,8 @@ def _lines(result: RunResult, report: Path) -> Iterator[tuple[str, str]]:
         yield "note", "the replies came from a script; no model decided this run"
     yield "run", result.run_dir
     yield "report", str(report)
+    if result.error is not None:
+        yield "to go on", resume_command(Path(result.run_dir))
 
 
 def _outcome(result: RunResult) -> Iterator[tuple[str, str]]:

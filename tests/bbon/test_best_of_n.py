@@ -111,6 +111,21 @@ async def test_the_best_rollout_wins_and_its_files_are_delivered(make: Callable[
     }
 
 
+async def test_a_winner_whose_files_could_not_be_delivered_is_an_error_that_a_resume_mends(
+    make: Callable[..., Run], tmp_path: Path
+) -> None:
+    run = make(n=2, out=str(tmp_path / "out"))
+    mine = tmp_path / "out" / "Documents" / "final.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine")
+    result = await run.go(workers(["wrong.txt", "final.txt"]))
+    assert result.winner is not None
+    assert "other content" in (result.error or "")
+    mine.unlink()
+    assert (await run.go(workers([]), resume=True)).error is None
+    assert mine.read_bytes() == b"words"
+
+
 async def test_everything_is_in_the_run_folder(make: Callable[..., Run]) -> None:
     run = make(n=2)
     result = await run.go(workers(["wrong.txt", "final.txt"]))

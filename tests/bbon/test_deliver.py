@@ -1,4 +1,8 @@
 import logging
+import os
+import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ from vm_pool.errors import MachineLost
 from vm_pool.providers.fake import FakeMachine
 from vm_pool.types import FileChange, FileChangeKind
 
+ROOT = Path(__file__).parents[2]
 FINAL = "/home/user/Documents/final.txt"
 
 
@@ -93,6 +98,37 @@ async def test_another_file_of_the_user_is_kept_and_that_is_said(tmp_path: Path)
     assert mine.read_bytes() == b"mine"
     assert "other content" in given[0].note
     assert content(given[0]) == b"abc"
+
+
+async def test_what_is_not_where_it_was_asked_for_is_a_shortfall(tmp_path: Path) -> None:
+    files = await exported(tmp_path / "files", {FINAL: b"abc"})
+    (tmp_path / "file").touch()
+    assert deliver.shortfall(deliver.deliver(files, tmp_path / "files", tmp_path / "out")) is None
+    words = deliver.shortfall(deliver.deliver(files, tmp_path / "files", tmp_path / "file")) or ""
+    assert words.startswith(f"not delivered: 1 of the winner's files; {FINAL}: ")
+
+
+def test_a_file_that_does_not_fit_on_the_disk_leaves_no_part_of_it(tmp_path: Path) -> None:
+    """A limit on the size of files stands in for a full disk."""
+    write = "import sys; from bbon.deliver import write_new; from pathlib import Path\n"
+    limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (9, 9))\n"
+    code = f"{write}{limit}write_new(Path(sys.argv[1]), bytes(99))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "f")], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert "OSError" in done.stderr
+    assert everything_below(tmp_path) == {}
+
+
+@pytest.mark.parametrize(("inside", "here"), [(0o755, 0o755), (0o600, 0o600), (0o4777, 0o755), (0o000, 0o600)])
+async def test_a_script_stays_a_program_and_a_secret_private(tmp_path: Path, inside: int, here: int) -> None:
+    await exported(tmp_path / "files", {FINAL: b"abc"})
+    file = change(FINAL).model_copy(update={"mode": inside})
+    deliver.deliver([file], tmp_path / "files", tmp_path / "out")
+    umask = os.umask(0)
+    os.umask(umask)
+    assert stat.S_IMODE((tmp_path / "out" / "Documents" / "final.txt").stat().st_mode) == here & ~umask
 
 
 async def test_delivering_twice_is_no_conflict(tmp_path: Path) -> None:
