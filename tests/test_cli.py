@@ -17,6 +17,8 @@ from agent_s3.record import RecordError, write_model
 from agent_s3.types import RolloutResult
 from bbon.types import Judged, Listener, PhaseBegan, RecordedConfig, RunConfig, RunResult, Verdict
 from llm.errors import ConfigError as ModelConfigError
+from viewer import orders
+from viewer.faults import UserMistake
 from vm_pool.errors import HostUnfit, ImageError, VMPoolError
 from vm_pool.providers import make_provider
 
@@ -164,8 +166,10 @@ def test_a_judge_that_chose_none_ends_with_3(capsys: pytest.CaptureFixture[str])
 def test_a_run_that_broke_down_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:
     code, _ = call("run", "x", play=playing(error="the budget is used up"))
 
+    shown = capsys.readouterr().out
     assert code == 1
-    assert "the budget is used up" in capsys.readouterr().out
+    assert "the budget is used up" in shown
+    assert "to go on  agent-s3 run --resume runs/" in shown
 
 
 @pytest.mark.parametrize(
@@ -177,12 +181,14 @@ def test_a_run_that_broke_down_ends_with_1(capsys: pytest.CaptureFixture[str]) -
         (["run", "x", "-n", "99"], "-n"),
         (["run", "x", "--frobnicate"], "--frobnicate"),
         (["run", "x", "--size", "big"], "WIDTHxHEIGHT"),
-        (["run", "x", "--size", "100x100"], "--width"),
+        (["run", "x", "--size", "100x100"], "--size, width: "),
         (["run", "x", "--model", "gpt"], "unknown model 'gpt'"),
         (["run", "x", "--judge", "gpt"], "unknown model 'gpt'"),
         (["run", "x", "--file", "nowhere.txt"], "'nowhere.txt' is not there"),
         (["run", "x", "--file", "."], "is a folder"),
+        (["run", "x", "--file", "/dev/null"], "is no regular file"),
         (["run", "x", "--out", "taken"], "is not a folder"),
+        (["run", "x", "--out", "taken/deeper"], "is not a folder"),
         (["run", "x", "--run-dir", "taken"], "is not an empty folder"),
         (["run", "x", "--run-dir", "taken/deeper"], "cannot make the run folder"),
         (["run", "x", "--budget-usd", "-1"], "--budget-usd"),
@@ -209,6 +215,13 @@ def test_a_users_mistake_ends_with_2_and_says_what_to_mend(
     assert words in shown.err
     assert "Traceback" not in shown.err
     assert not Path("runs").exists()
+
+
+def test_a_path_that_this_account_may_not_look_at_is_a_users_mistake() -> None:
+    refused = PermissionError(13, "Permission denied", "/root/in.csv")
+
+    with pytest.raises(UserMistake, match="no permission for"), orders.permitted():
+        raise refused
 
 
 def test_two_files_of_one_name_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,10 +1,12 @@
 """From what the user asked for to a `RunConfig` and a run folder."""
 
+import os
 import re
 import secrets
 import shlex
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,6 +49,7 @@ def allowed_changes(given: Mapping[str, Any]) -> dict[str, Any]:
         names = ", ".join("the instruction" if name == "instruction" else _flag(name) for name in refused)
         raise UserMistake(f"--resume goes on with the run as it was asked for: leave out {names}")
     if "out" in changes:
+        check_out(changes["out"])
         changes["out"] = str(changes["out"].absolute())
     return changes
 
@@ -69,8 +72,9 @@ def build_config(fields: Mapping[str, Any]) -> RunConfig:
         config = RunConfig.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise UserMistake(f"--{name.replace('_', '-')}: {first['msg']}; see agent-s3 run -h") from error
+        name = str(first["loc"][0])
+        flag = "--size, " + name if name in ("width", "height") else _flag(name)
+        raise UserMistake(f"{flag}: {first['msg']}; see agent-s3 run -h") from error
     check_models(config.model, config.judge, config.narrator)
     return config
 
@@ -84,24 +88,46 @@ def check_models(*specs: str | None) -> None:
             parse_spec(spec)
 
 
+@contextmanager
+def permitted() -> Generator[None]:
+    """Raises: `UserMistake` for a path of the user's that this account may not even look at."""
+    try:
+        yield
+    except PermissionError as error:
+        raise UserMistake(f"no permission for {str(error.filename)!r}; name another path") from error
+
+
+@permitted()
 def check_files(files: Sequence[Path]) -> None:
     """Raises: `UserMistake` when one is missing, not a file, or named like another."""
     seen: dict[str, Path] = {}
     for path in files:
         if not path.is_file():
-            what = "is a folder; give its files one by one" if path.is_dir() else "is not there; check the path"
-            raise UserMistake(f"--file {str(path)!r} {what}")
+            raise UserMistake(f"--file {str(path)!r} {_no_file(path)}")
         if path.name in seen:
             raise UserMistake(f"--file {str(path)!r} and {str(seen[path.name])!r} have the same name; rename one")
         seen[path.name] = path
 
 
+def _no_file(path: Path) -> str:
+    if path.is_dir():
+        return "is a folder; give its files one by one"
+    return "is no regular file; copy its content into one" if path.exists() else "is not there; check the path"
+
+
+@permitted()
 def check_out(out: Path | None) -> None:
-    """Raises: `UserMistake` when `--out` names something that is not a folder."""
-    if out is not None and out.exists() and not out.is_dir():
+    """Raises: `UserMistake` when `--out` cannot be a folder, or not be written."""
+    if out is None:
+        return
+    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if not there.is_dir():
         raise UserMistake(f"--out {str(out)!r} is not a folder; name a folder, it is made when missing")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserMistake(f"--out {str(out)!r} cannot be written; name a folder that can be")
 
 
+@permitted()
 def create(config: RunConfig, files: Sequence[Path], run_dir: Path) -> Order:
     """Make the run folder and copy the input files into it. Raises: `UserMistake`."""
     if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
@@ -125,6 +151,7 @@ def discard(paths: RunPaths) -> None:
         paths.root.rmdir()
 
 
+@permitted()
 def existing(run_dir: Path) -> RunPaths:
     """Raises: `UserMistake` when it is not a run folder."""
     paths = RunPaths(run_dir)
