@@ -79,11 +79,12 @@ class MessagesWire:
     def __init__(self, model: str, endpoint: Endpoint, *, schema_by: SchemaBy) -> None:
         self._model = model
         self._schema_by: SchemaBy = schema_by
+        credentials = None if endpoint.base_url == BASE_URL else {"x-api-key": endpoint.key}
         self._sdk = AsyncAnthropic(
             api_key=endpoint.key,
             base_url=endpoint.base_url,
             max_retries=0,
-            http_client=http_client(endpoint.base_url, endpoint.timeout_s),
+            http_client=http_client(endpoint.base_url, endpoint.timeout_s, credentials=credentials),
         )
         self._create: Create = self._sdk.messages.with_raw_response.create
 

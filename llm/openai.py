@@ -115,11 +115,12 @@ class ResponsesWire:
 
 def make_sdk(endpoint: Endpoint) -> AsyncOpenAI:
     """The official client for an endpoint; it retries nothing by itself."""
+    credentials = None if endpoint.base_url == BASE_URL else {"authorization": f"Bearer {endpoint.key}"}
     return AsyncOpenAI(
         api_key=endpoint.key,
         base_url=endpoint.base_url,
         max_retries=0,
-        http_client=http_client(endpoint.base_url, endpoint.timeout_s),
+        http_client=http_client(endpoint.base_url, endpoint.timeout_s, credentials=credentials),
     )
 
 

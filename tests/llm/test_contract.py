@@ -252,6 +252,21 @@ async def test_the_key_is_in_no_representation(dialect: Dialect, settings: Setti
         await model.aclose()
 
 
+async def test_a_server_given_by_url_gets_its_own_key_and_nothing_else_of_the_environment(
+    dialect: Dialect, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.setenv(name, "leak")
+    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"):
+        monkeypatch.setenv(name, "leak")
+    for name in ("OPENAI_CUSTOM_HEADERS", "ANTHROPIC_CUSTOM_HEADERS"):
+        monkeypatch.setenv(name, "Authorization: Bearer leak\nX-Gateway-Key: leak")
+    _, peer = await outcome(dialect, settings)
+    assert "leak" not in str(peer.seen[0].headers)
+    sent = {name: value for name, value in peer.seen[0].headers.items() if KEY in value}
+    assert sent == ({"x-api-key": KEY} if dialect == "messages" else {"authorization": f"Bearer {KEY}"})
+
+
 async def test_a_context_that_is_too_long_is_told_apart(dialect: Dialect, settings: Settings) -> None:
     error, _ = await outcome(dialect, settings, Fault(400, "prompt is too long: 300000 tokens > 200000 maximum"))
     assert type(error) is ContextTooLong
