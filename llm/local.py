@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import importlib.util
 import json
+import math
 import os
 import secrets
 import sys
@@ -172,8 +173,9 @@ class LocalModel:
     def __init__(self, config: LocalConfig, *, name: str, settings: Settings) -> None:
         self._config = config
         self._name = name
-        # A fault of this server is not mended by asking again, but by a restart, and that is done here.
-        self._settings = replace(settings, retry=replace(settings.retry, attempts=1))
+        # A fault of this server is not mended by asking again, but by a restart, and that is done here. No deadline
+        # holds over the wait for a free slot: the answers before are limited, and they come from the same few cores.
+        self._settings = replace(settings, retry=replace(settings.retry, attempts=1, deadline_s=math.inf))
         self._server = LocalServer(config)
         self._model: HttpModel | None = None
         self._retired: list[HttpModel] = []

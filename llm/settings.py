@@ -16,7 +16,8 @@ class Settings:
     timeout_s: float = 300.0
     """Longest wait for one answer; the retry policy's deadline holds over all tries."""
     local_timeout_s: float = 1200.0
-    """The same for a model on this machine: all rollouts share its few cores, and a slow answer costs nothing."""
+    """The same for a model on this machine, from its turn on: all rollouts share its few cores, and a slow answer costs
+    nothing. No deadline holds over the wait for its turn."""
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     limits: Limits = field(default_factory=Limits)
     prices: PriceTable = field(default_factory=load_prices)

@@ -1,14 +1,20 @@
 """Opening local models, as far as it needs no model."""
 
+import asyncio
 import importlib.util
 from pathlib import Path
 
 import pytest
+from peer_models import HI
+from scripted_peers import Peer, Slow
 
 from llm.chat import Message, Request
+from llm.client import Endpoint
 from llm.errors import ConfigError, Unavailable
-from llm.local import threads_for
+from llm.limits import Limits
+from llm.local import LocalConfig, LocalModel, threads_for
 from llm.registry import open_model
+from llm.retry import RetryPolicy
 from llm.settings import Settings
 
 pytestmark = pytest.mark.skipif(
@@ -24,6 +30,16 @@ async def test_a_file_that_is_no_model_is_unavailable_with_a_reason(tmp_path: Pa
     with pytest.raises(Unavailable, match=r"did not start: .+"):
         await model.complete(Request(messages=(Message.of("user", "hi"),)), role="worker")
     await model.aclose()
+
+
+async def test_a_model_on_this_machine_is_waited_for_beyond_the_deadline_of_remote_ones() -> None:
+    hasty = Settings(local_timeout_s=60, retry=RetryPolicy(deadline_s=0.1), limits=Limits({"local": 1}))
+    async with Peer("chat", Slow(0.3)) as peer:
+        local = LocalModel(LocalConfig(Path("/x.gguf")), name="local", settings=hasty)
+        model = local._client(Endpoint(peer.base_url, "key", 60))
+        replies = await asyncio.gather(*(model.complete(HI, role="worker") for _ in range(2)))
+        await model.aclose()
+    assert [reply.text for reply in replies] == ["hello", "hello"]
 
 
 def test_a_model_that_was_not_pulled_names_the_command(tmp_path: Path) -> None:
