@@ -11,9 +11,11 @@ from llm.errors import ContextTooLong, LLMError, ProviderError, ProviderTimeout,
 from llm.retry import retry_after_s
 
 _TOO_LONG = re.compile(
-    r"context[_ ](length|size|window)|maximum context|prompt is too long|exceed_context|too many (input )?tokens", re.I
+    r"context[_ ](length|limit|size|window)|maximum context|prompt is too long|exceed_context|too many (input )?tokens",
+    re.I,
 )
-_NO_MONEY = re.compile(r"insufficient_quota|billing|credit balance", re.I)
+_NO_MONEY = re.compile(r"insufficient_quota|billing_\w*(limit|not_active)|credit balance", re.I)
+"""Told apart by the code, since the words of a plain rate limit name quota and billing page too."""
 _KEY_LIKE = re.compile(r"\b(sk|key|AKIA)-?[A-Za-z0-9_*-]{12,}|Bearer\s+\S+", re.I)
 _TIMEOUTS = (408, 504)
 

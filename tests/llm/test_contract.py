@@ -192,6 +192,12 @@ async def test_a_fault_that_stays_is_raised_after_the_last_try(
     assert len(peer.seen) == 4
 
 
+async def test_a_rate_limit_that_names_the_billing_page_is_asked_again(dialect: Dialect, settings: Settings) -> None:
+    words = "Rate limit reached. Add a payment method at https://platform.openai.com/account/billing."
+    done, _ = await outcome(dialect, settings, Fault(429, words), Say("at last"))
+    assert done.text == "at last"
+
+
 async def test_a_used_up_quota_is_not_asked_again(dialect: Dialect, settings: Settings) -> None:
     error, peer = await outcome(dialect, settings, Fault(429, "You exceeded your current quota: insufficient_quota"))
     assert type(error) is Refused
@@ -267,8 +273,16 @@ async def test_a_server_given_by_url_gets_its_own_key_and_nothing_else_of_the_en
     assert sent == ({"x-api-key": KEY} if dialect == "messages" else {"authorization": f"Bearer {KEY}"})
 
 
-async def test_a_context_that_is_too_long_is_told_apart(dialect: Dialect, settings: Settings) -> None:
-    error, _ = await outcome(dialect, settings, Fault(400, "prompt is too long: 300000 tokens > 200000 maximum"))
+@pytest.mark.parametrize(
+    "words",
+    [
+        "prompt is too long: 300000 tokens > 200000 maximum",
+        "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000",
+        "Your input exceeds the context window of this model.",
+    ],
+)
+async def test_a_context_that_is_too_long_is_told_apart(dialect: Dialect, settings: Settings, words: str) -> None:
+    error, _ = await outcome(dialect, settings, Fault(400, words))
     assert type(error) is ContextTooLong
 
 
