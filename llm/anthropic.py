@@ -159,7 +159,10 @@ def _tool(tool: Tool) -> dict[str, Any]:
 
 
 def _turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Messages as turns that alternate: neighbours of one role are joined."""
+    """Messages as turns that alternate: neighbours of one role are joined, and tool results stand first in theirs.
+
+    Source: https://platform.claude.com/docs/en/agents-and-tools/tool-use/handle-tool-calls
+    """
     turns: list[dict[str, Any]] = []
     for message in messages:
         blocks = _blocks(message.parts)
@@ -167,7 +170,13 @@ def _turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
             turns[-1]["content"].extend(blocks)
         elif blocks:
             turns.append({"role": message.role, "content": blocks})
+    for turn in turns:
+        turn["content"].sort(key=_is_no_result)
     return turns
+
+
+def _is_no_result(block: dict[str, Any]) -> bool:
+    return block["type"] != "tool_result"
 
 
 def _blocks(parts: Sequence[Part]) -> list[dict[str, Any]]:
@@ -208,7 +217,8 @@ def read_answer(body: str, *, by_tool: bool) -> Answer:
     text = "".join(b.text for b in reply.content if b.type == "text")
     stop_reason = _STOP_REASONS.get(reply.stop_reason or "end_turn", "end")
     if by_tool and calls:
-        text, calls, stop_reason = calls[0][2], (), "end"
+        text, calls = calls[0][2], ()
+        stop_reason = "end" if stop_reason == "tool" else stop_reason
     return Answer(
         text=text,
         model=reply.model,

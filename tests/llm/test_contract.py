@@ -405,7 +405,17 @@ async def test_a_compatible_anthropic_server_is_asked_for_a_schema_by_a_forced_t
         assert peer.seen[0].body["tool_choice"] == {"type": "tool", "name": "reply"}
         with pytest.raises(Refused, match="schema"):
             await model.complete(replace(HI, schema=SCHEMA, tools=(CLICK,)), role="judge")
+        peer.deeds[:] = [Say("", calls=(("reply", "{}"),), length=True)]
+        with pytest.raises(BadReply, match="cut off at max_tokens"):
+            await model.complete(replace(HI, schema=SCHEMA), role="judge")
         await model.aclose()
+
+
+async def test_tool_results_stand_first_in_their_turn_for_anthropic(settings: Settings) -> None:
+    call = Message.of("assistant", ToolCall("c", "click", {}))
+    told = Message.of("user", "a note", ToolResult("c", "clicked"), "go on")
+    _, peer = await outcome("messages", settings, request=Request(messages=(*HI.messages, call, told)))
+    assert [b["type"] for b in peer.seen[0].body["messages"][2]["content"]] == ["tool_result", "text", "text"]
 
 
 async def test_texts_and_calls_of_one_message_keep_their_order_at_openai(settings: Settings) -> None:
