@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from viewer import flags, pool_cli
+from viewer.exits import BREAKDOWN, WINNER
 from viewer.services import Services, group
 
 if TYPE_CHECKING:  # imported where they are used: `agent-s3 --help` loads none of them
@@ -183,19 +184,16 @@ def bench_mini(
 
     services: Services = ctx.obj
     folder = orders.bench_folder(out, resume=resume, now=services.now())
-    orders.check_models(model, judge)
+    asked = {"n": n, "model": model, "judge": judge, "budget_usd": budget_usd, "budget_tokens": budget_tokens}
+    orders.build_config({"instruction": "a benchmark", **asked}, "bench mini")
     options = {
-        "n": n,
-        "model": model,
-        "judge": judge,
+        **asked,
         "tasks": task,
         "image": image,
         "max_steps": max_steps,
         "temperature": temperature,
         "parallel_tasks": parallel_tasks,
         "concurrency": concurrency,
-        "budget_usd": budget_usd,
-        "budget_tokens": budget_tokens,
         "seed": seed,
         "resume": resume,
         "out": folder,
@@ -206,6 +204,7 @@ def bench_mini(
         typer.echo(result.model_dump_json(indent=2))
     else:
         _print_bench(result)
+    raise typer.Exit(WINNER if result.table.single.tasks else BREAKDOWN)
 
 
 async def _bench(services: Services, options: Mapping[str, Any], live: "LiveBoards") -> "BenchResult":

@@ -16,6 +16,7 @@ from agent_s3.record import read_model, write_model
 from agent_s3.types import RolloutResult, RolloutStatus
 from bbon import best_of_n
 from bbon.models import Models
+from bbon.recorded import logging_to
 from bbon.types import Listener, RunConfig, RunEvent, RunResult
 from benchmarks.errors import OUTCOME_OF_ERROR, BenchmarkError
 from benchmarks.results import (
@@ -153,6 +154,8 @@ class Runner:
             if not self.plan.resume:
                 raise BenchmarkError(f"{paths.root} holds a benchmark run; add --resume or choose another folder")
             _check_same(read_model(paths.config, BenchConfig), self.plan.config, paths)
+        elif self.plan.resume:
+            raise BenchmarkError(f"{paths.root} holds no benchmark run to go on with; leave out --resume to begin one")
         write_model(paths.config, self.plan.config)
 
     async def _task(self, task: BenchTask, number: int, of: int, paths: BenchPaths) -> TaskResult:
@@ -184,7 +187,8 @@ class Runner:
                 pool=self.pool,
             )
         except Exception as error:  # noqa: BLE001 - one broken task must not stop the others; kept in its result
-            _log.warning("task %s broke off: %s", task.id, error)
+            with logging_to(RunPaths(attempt.root)):
+                _log.warning("task %s broke off", task.id, exc_info=error)
             return self._result(task, scorer, None, scorer.failure or _outcome_of(error), str(error))
         return self._result(task, scorer, ran, scorer.failure, ran.error)
 

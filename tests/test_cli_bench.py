@@ -80,11 +80,28 @@ def test_json_is_the_whole_result(capsys: pytest.CaptureFixture[str], tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("argv", "words"), [(["--resume"], "name that folder"), (["--model", "gpt"], "unknown model"), (["-n", "0"], "-n")]
+    ("argv", "words"),
+    [
+        (["--resume"], "name that folder"),
+        (["--model", "gpt"], "unknown model"),
+        (["-n", "0"], "-n"),
+        (["--budget-usd", "-3"], "--budget-usd: Input should be greater than 0; see agent-s3 bench mini -h"),
+        (["--budget-tokens", "0"], "--budget-tokens: "),
+        (["--out", __file__], "is not a folder"),
+    ],
 )
 def test_mistakes_are_one_line(argv: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["bench", "mini", *argv], SERVICES) == 2
     assert words in capsys.readouterr().err
+
+
+def test_a_benchmark_in_which_nothing_could_be_scored_ends_with_1(tmp_path: Path) -> None:
+    nothing = RESULT.model_copy(update={"rollouts": (rollout(0, None),), "pick": "unjudged", "winner": None})
+
+    async def fail(**_options: Any) -> BenchResult:
+        return bench_result(1).model_copy(update={"table": tabulate([nothing], n=1)})
+
+    assert cli.main(["bench", "mini", "--out", str(tmp_path)], replace(cli.SERVICES, bench_mini=fail)) == 1
 
 
 def test_a_terminal_shows_the_tasks_under_way() -> None:

@@ -66,26 +66,24 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def build_config(fields: Mapping[str, Any]) -> RunConfig:
-    """Raises: `UserMistake` naming the first field that is out of range, `llm.errors.ConfigError` for a model spec."""
+def build_config(fields: Mapping[str, Any], command: str = "run") -> RunConfig:
+    """`command` is whose help page a mistake points to.
+
+    Raises: `UserMistake` naming the first field that is out of range, `llm.errors.ConfigError` for a model spec.
+    """
+    from llm.registry import parse_spec
+
     try:
         config = RunConfig.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0])
         flag = "--size, " + name if name in ("width", "height") else _flag(name)
-        raise UserMistake(f"{flag}: {first['msg']}; see agent-s3 run -h") from error
-    check_models(config.model, config.judge, config.narrator)
-    return config
-
-
-def check_models(*specs: str | None) -> None:
-    """Raises: `llm.errors.ConfigError` for a spec of no known form."""
-    from llm.registry import parse_spec
-
-    for spec in specs:
+        raise UserMistake(f"{flag}: {first['msg']}; see agent-s3 {command} -h") from error
+    for spec in (config.model, config.judge, config.narrator):
         if spec is not None:
             parse_spec(spec)
+    return config
 
 
 @contextmanager
@@ -171,6 +169,7 @@ def bench_folder(out: Path | None, *, resume: bool, now: datetime) -> Path:
     """Where a benchmark's results go. Raises: `UserMistake` when it is said to go on and not with what."""
     if resume and out is None:
         raise UserMistake("--resume goes on with the results in --out: name that folder")
+    check_out(out)
     return out or Path("runs") / f"bench-mini-{new_run_name(now)}"
 
 

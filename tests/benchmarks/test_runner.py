@@ -109,6 +109,19 @@ def kinds(result: Any) -> list[list[str]]:
     return [[rollout.outcome.kind for rollout in task.rollouts] for task in result.tasks]
 
 
+async def test_there_must_be_something_to_go_on_with(tmp_path: Path):
+    with pytest.raises(BenchmarkError, match="no benchmark run to go on with; leave out --resume"):
+        await runner(tmp_path, Corridor(), resume=True).run([task("a")])
+
+
+async def test_why_a_task_broke_off_is_in_its_log(tmp_path: Path):
+    result = await runner(tmp_path, Corridor(broken=KeyError("a bug"))).run([task("a")])
+    log = (tmp_path / "out/tasks/a/attempts/1/run.log").read_text()
+    assert "Traceback" in log
+    assert "a bug" in log
+    assert "a bug" in (result.tasks[0].error or "")
+
+
 async def test_every_rollout_is_scored_on_its_machine_and_the_pick_is_kept(tmp_path: Path):
     result = await runner(tmp_path, Corridor()).run([task("a"), task("b", score=0.0)])
     assert [t.scores for t in result.tasks] == [(1.0, 0.0), (0.0, 0.0)]
