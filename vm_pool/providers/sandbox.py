@@ -143,8 +143,7 @@ class SandboxProvider:
         try:
             yield
         finally:
-            for running in list(self._running.values()):
-                await shielded(self._stop(running, keep_disk=False))
+            await shielded(self._stop_all())
 
     @cached_property
     def _hierarchy(self) -> Hierarchy | None:
@@ -220,11 +219,21 @@ class SandboxProvider:
         async with running.stopping:
             if self._running.get(running.state.id) is not running:
                 return
-            if keep_disk:
-                await self._keep(running)
-            await self._halt(running)
+            try:
+                if keep_disk:
+                    await self._keep(running)
+            finally:
+                await self._halt(running)
             if not keep_disk:
                 await asyncio.to_thread(delete_tree, running.folder.disk)
+
+    async def _stop_all(self) -> None:
+        """One that cannot be cleared up does not keep the others. Raises: what the first such one raised."""
+        stops = (self._stop(running, keep_disk=False) for running in list(self._running.values()))
+        ends = await asyncio.gather(*stops, return_exceptions=True)
+        for failure in ends:
+            if failure is not None:
+                raise failure
 
     async def _keep(self, running: Running) -> None:
         """Note what `revive` needs, and that the disk belongs to no run."""
@@ -237,8 +246,10 @@ class SandboxProvider:
 
     async def _halt(self, running: Running) -> None:
         """End its processes and free all but the disk."""
-        await running.machine.aclose()
-        await end(running)
+        try:
+            await running.machine.aclose()
+        finally:
+            await end(running)
         await self._clear_runtime(running.folder)
         self._running.pop(running.state.id, None)
 

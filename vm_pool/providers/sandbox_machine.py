@@ -1,7 +1,6 @@
 """One running sandbox machine as the host sees it: its processes, waiting for it, saving it, ending it."""
 
 import asyncio
-import json
 import os
 import select
 import signal
@@ -13,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from vm_pool.errors import HostUnfit, MachineLost
 from vm_pool.guest_client import GuestMachine
@@ -29,6 +30,7 @@ _FREEZE_S = 2.0
 _END_S = 5.0
 _LOG_TAIL = 2000
 _LAUNCHED_LIMIT = 64 * 1024
+_LAUNCHED = TypeAdapter(tuple[tuple[str, ...], ...])
 _STARTERS = ("bwrap:", "unshare:", "mount:", "setpriv:", "prlimit:", "enter:", "sh:")
 
 
@@ -133,12 +135,10 @@ async def standing_still(group: Group | None) -> AsyncGenerator[None]:
 
 def read_launched(path: Path) -> tuple[tuple[str, ...], ...] | None:
     """Command lines that the guest noted; None when there are none or it wrote something else."""
-    with suppress(OSError, ValueError, TypeError):
+    with suppress(OSError, ValidationError):
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(fd, "rb") as file:
-            noted = json.loads(file.read(_LAUNCHED_LIMIT))
-        lines = tuple(tuple(str(word) for word in argv) for argv in noted)
-        return lines or None
+            return _LAUNCHED.validate_json(file.read(_LAUNCHED_LIMIT)) or None
     return None
 
 

@@ -8,6 +8,8 @@ from vm_pool.errors import BootTimeout
 from vm_pool.guest_client import GuestMachine
 from vm_pool.types import Frozen
 
+_ALL_S = 180.0
+"""For all programs together: how many there are is what the guest says."""
 _WINDOWS_S = 30.0
 _UNSURE_S = 10.0
 _ONE_WINDOW_S = 10.0
@@ -39,13 +41,26 @@ async def programs_of(machine: GuestMachine) -> Programs:
     )
 
 
-async def relaunch(machine: GuestMachine, programs: Programs) -> None:
+async def relaunch(machine: GuestMachine, programs: Programs, *, limit_s: float = _ALL_S) -> None:
     """Start the programs in their order, wait until those that had a window have one again, and for a quiet screen.
 
-    Raises: `BootTimeout` when a window stays out.
+    Raises: `BootTimeout` when a window stays out, or when all together take longer than `limit_s`.
     """
     if not programs.launched:
         return
+    limit = asyncio.timeout(limit_s)
+    try:
+        async with limit:
+            await _start_again(machine, programs)
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        count = len(programs.launched)
+        message = f"{machine.info.machine_id}: its {count} programs were not back within {limit_s:g} s"
+        raise BootTimeout(message) from error
+
+
+async def _start_again(machine: GuestMachine, programs: Programs) -> None:
     for argv in programs.launched:
         before = {window.id for window in await machine.windows()}
         await machine.launch(argv)

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from vm_pool.contract import CHECKS
-from vm_pool.errors import ConfigError, GuestFileNotFound, ImageError, MachineError, MachineLost
+from vm_pool.errors import BootTimeout, ConfigError, GuestFileNotFound, ImageError, MachineError, MachineLost
 from vm_pool.events import Text
 from vm_pool.machine import Machine
 from vm_pool.provider import Spec
 from vm_pool.providers.sandbox import SandboxProvider
 from vm_pool.providers.sandbox_cgroup import find_hierarchy
 from vm_pool.providers.sandbox_disk import copy_command
+from vm_pool.providers.sandbox_relaunch import Programs, relaunch
 from vm_pool.providers.sandbox_state import HOST_UID, Places, make_folder_for_machine
 from vm_pool.strays import gc
 
@@ -206,6 +207,38 @@ async def test_a_kept_disk_is_revived_with_its_programs(provider):
     assert await revived.read(NOTE) == b"kept"
     assert any("note.txt" in window.title for window in await revived.windows())
     assert await provider.revive(machine.info.machine_id) is revived
+
+
+@pytest.mark.parametrize("noted", ["'[' * 65536", '\'{"a": "b"}\''])
+async def test_nonsense_in_the_note_of_programs_does_not_keep_a_disk_from_being_kept(provider, noted):
+    machine = await provider.boot(SLIM)
+    await machine.run(["python3", "-c", f"open('/run/agent-s3/ctl/launched.json', 'w').write({noted})"])
+    await provider.stop(machine, keep_disk=True)
+    revived = await provider.revive(machine.info.machine_id)
+    assert await output(revived, "echo", "back") == "back\n"
+
+
+async def test_programs_that_a_guest_made_up_do_not_hold_a_start_up_for_ever(provider):
+    machine = await provider.boot(SLIM)
+    made_up = Programs(launched=(("sleep", "60"),) * 1000)
+    with pytest.raises(BootTimeout, match=r"its 1000 programs were not back within 0.2 s"):
+        await relaunch(machine, made_up, limit_s=0.2)
+
+
+async def test_a_machine_that_cannot_be_cleared_up_does_not_keep_the_others(places):
+    provider = SandboxProvider(places=places)
+    session = provider.session()
+    await session.__aenter__()
+    stubborn, other = await provider.boot(SLIM), await provider.boot(SLIM)
+    pids = {str(pid) for machine in (stubborn, other) for pid in provider.process_ids(machine)}
+    in_the_way = places.machines / f".{stubborn.info.machine_id}.{os.getpid()}.deleting"
+    (in_the_way / "x").mkdir(parents=True)
+    with pytest.raises(OSError, match="not empty"):
+        await session.__aexit__(None, None, None)
+    await _gone(sorted(pids))
+    assert {path.name for path in places.machines.iterdir()} == {stubborn.info.machine_id, in_the_way.name}
+    assert list(places.runtime.iterdir()) == []
+    places.runtime.rmdir()
 
 
 async def test_a_killed_run_takes_its_machines_along_and_leaves_disks_that_can_be_revived_or_collected(
