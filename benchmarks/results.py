@@ -125,7 +125,7 @@ class Estimate(Frozen):
     tasks: int
     """How many tasks were counted."""
     method: Literal["wilson", "bootstrap", "none"]
-    """`wilson`: score interval over tasks. `bootstrap`: percentile, tasks resampled as clusters."""
+    """`wilson`: score interval over tasks. `bootstrap`: percentile, tasks resampled as clusters. `none`: neither."""
 
 
 class Table(Frozen):

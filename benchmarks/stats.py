@@ -58,14 +58,19 @@ def cluster_bootstrap(clusters: Sequence[Cluster], *, seed: int = 0, resamples: 
 def estimate(clusters: Sequence[Cluster], *, signed: bool = False, seed: int = 0) -> Estimate:
     """Ratio of sums over tasks with its interval; tasks without observations are left out.
 
-    A task that gave only 0 or only 1 counts as one trial of a proportion when all tasks are so (`wilson`): the
-    bootstrap would answer 0 to 0 when nothing ever succeeded. `signed`: values may be negative, so only resample.
+    Where all tasks are alike the bootstrap would answer an interval of no width, e.g. 0 to 0 when nothing ever
+    succeeded. So a share counts as one trial per task then (`wilson`), which for values between 0 and 1 is the widest
+    that can be; likewise when every task gave only 0 or only 1. `signed`: values may be negative, so only resample,
+    and tell no interval when all are alike.
     """
     counted = [cluster for cluster in clusters if cluster.size]
     if not counted:
         return Estimate(value=None, low=None, high=None, tasks=0, method="none")
     value = sum(c.total for c in counted) / sum(c.size for c in counted)
-    if not signed and all(c.total in (0, c.size) for c in counted):
+    alike = len({c.total / c.size for c in counted}) == 1
+    if signed and alike:
+        return Estimate(value=value, low=None, high=None, tasks=len(counted), method="none")
+    if not signed and (alike or all(c.total in (0, c.size) for c in counted)):
         method, interval = "wilson", wilson(value * len(counted), len(counted))
     else:
         method, interval = "bootstrap", cluster_bootstrap(counted, seed=seed)

@@ -64,6 +64,19 @@ def test_a_signed_difference_may_have_a_negative_interval():
     assert gain.low < 0
 
 
+@pytest.mark.parametrize("scores", [[[1.0, 0.0]], [[1.0, 0.0]] * 10])
+def test_tasks_that_are_all_alike_do_not_make_a_share_certain(scores: list[list[float]]):
+    found = single_rollout(scores)
+    assert found.method == "wilson"
+    assert (found.low, found.high) == wilson(len(scores) / 2, len(scores))
+
+
+def test_differences_that_are_all_alike_tell_no_interval():
+    for gains in ([0.0] * 10, [0.25]):
+        found = mean_estimate(gains, signed=True)
+        assert (found.value, found.low, found.high, found.method) == (gains[0], None, None, "none")
+
+
 def test_a_single_rollout_weighs_each_rollout_the_same():
     assert single_rollout([[1.0, 1.0, 0.0], [0.0]]).value == 0.5
 
