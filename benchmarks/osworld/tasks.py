@@ -16,9 +16,8 @@ from benchmarks.osworld.errors import TaskFileError
 INFEASIBLE = "infeasible"
 """The metric of tasks that cannot be done: right is to say so."""
 
-_STRAY = frozenset({"hint", "env_may_change"})
-_STRAY_EVALUATOR = frozenset({"_config_note"})
-"""Fields that a few upstream files carry and that no code reads."""
+_STRAY = frozenset({"hint", "env_may_change", "comments"})
+"""Fields of a few files of OSWorld and WindowsAgentArena that no code reads; notes like `_comment` are others."""
 
 
 class Frozen(BaseModel):
@@ -27,15 +26,24 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def _without(stray: frozenset[str], value: object) -> object:
+def _without_notes(value: object) -> object:
     if not isinstance(value, dict):
         return value
     fields = cast("dict[str, Any]", value)
-    return {key: item for key, item in fields.items() if key not in stray}
+    return {key: item for key, item in fields.items() if key not in _STRAY and not key.startswith("_")}
 
 
 def _listed(value: object) -> object:
     return cast("object", value) if isinstance(value, list | tuple) else [value]
+
+
+def _listed_if_given(value: object) -> object:
+    return () if value is None else _listed(value)
+
+
+def _getters(value: object) -> object:
+    """Infeasible tasks of WindowsAgentArena write `{}` for a side that there is not."""
+    return [None if item == {} else item for item in cast("list[object]", _listed(value))]
 
 
 class SetupStep(Frozen):
@@ -43,6 +51,11 @@ class SetupStep(Frozen):
 
     type: str = Field(min_length=1)
     parameters: Mapping[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_notes(cls, value: object) -> object:
+        return _without_notes(value)
 
 
 class Getter(Frozen):
@@ -79,15 +92,15 @@ class Evaluator(Frozen):
     postconfig: tuple[SetupStep, ...] = ()
     """Done before anything is read, e.g. saving the open document."""
     func: Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(_listed)]
-    result: Annotated[tuple[Getter | None, ...], BeforeValidator(_listed)] = (None,)
-    expected: Annotated[tuple[Getter | None, ...], BeforeValidator(_listed)] = (None,)
+    result: Annotated[tuple[Getter | None, ...], BeforeValidator(_getters)] = (None,)
+    expected: Annotated[tuple[Getter | None, ...], BeforeValidator(_getters)] = (None,)
     options: Annotated[tuple[Mapping[str, Any] | None, ...], BeforeValidator(_listed)] = (None,)
     conj: Literal["and", "or"] = "and"
 
     @model_validator(mode="before")
     @classmethod
-    def _drop_stray(cls, value: object) -> object:
-        return _without(_STRAY_EVALUATOR, value)
+    def _drop_notes(cls, value: object) -> object:
+        return _without_notes(value)
 
     @model_validator(mode="after")
     def _lengths_agree(self) -> "Evaluator":
@@ -120,7 +133,7 @@ class OSWorldTask(Frozen):
     """Name of the folder that the file lies in."""
     snapshot: str = ""
     """Upstream ignores it; our own task sets name the image here."""
-    source: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    source: Annotated[tuple[str, ...], BeforeValidator(_listed_if_given)] = ()
     trajectory: str = ""
     config: tuple[SetupStep, ...] = ()
     related_apps: tuple[str, ...] = ()
@@ -131,8 +144,8 @@ class OSWorldTask(Frozen):
 
     @model_validator(mode="before")
     @classmethod
-    def _drop_stray(cls, value: object) -> object:
-        return _without(_STRAY, value)
+    def _drop_notes(cls, value: object) -> object:
+        return _without_notes(value)
 
     @property
     def setup_types(self) -> frozenset[str]:
@@ -167,7 +180,7 @@ def load_task(path: Path) -> OSWorldTask:
         task = OSWorldTask.model_validate({**data, "domain": path.parent.name})
     except ValidationError as error:
         raise TaskFileError(f"{path}: {_first_fault(error)}") from error
-    if task.id != path.stem:
+    if task.id.casefold() != path.stem.casefold():  # WindowsAgentArena has a few that differ in case
         raise TaskFileError(f"{path}: id: is {task.id!r}, the file name says {path.stem!r}; rename one of them")
     return task
 

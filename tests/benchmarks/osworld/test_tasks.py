@@ -66,9 +66,17 @@ def test_infeasible_tasks_have_no_sides():
 
 
 def test_stray_fields_of_upstream_are_left_out(tmp_path: Path):
-    data = task_data(hint="x", env_may_change=False)
+    step = {"type": "sleep", "parameters": {"seconds": 1}, "_comment": "x"}
+    data = task_data(hint="x", env_may_change=False, comments="x", _comments="x", source=None, config=[step])
     data["evaluator"]["_config_note"] = "x"
-    assert load_task(write(tmp_path, data)).id == "t"
+    task = load_task(write(tmp_path, data))
+    assert (task.id, task.source, len(task.config)) == ("t", (), 1)
+
+
+def test_the_infeasible_tasks_of_windows_arena_may_have_empty_sides_and_ids_of_another_case(tmp_path: Path):
+    data = task_data(id="INF-T-wos", evaluator={"func": "infeasible", "result": {}, "expected": {}})
+    task = load_task(write(tmp_path, data, "INF-T-WOS.json"))
+    assert list(task.evaluator.checks()) == [Check("infeasible", None, None, {})]
 
 
 @pytest.mark.parametrize(
