@@ -95,7 +95,6 @@ class GuestMachine:
         framebuffer: Path | None = None,
     ):
         self._info = info
-        self._socket = socket
         self._wire = GuestWire(info.machine_id, socket=socket, url=url, token=token)
         self._framebuffer_path = framebuffer
         self._framebuffer: Framebuffer | None = None
@@ -235,11 +234,11 @@ class GuestMachine:
 
     def _attach(self) -> None:
         """Open what lies on this host: the framebuffer, and a connection whose end is the machine's end."""
-        if self._socket is not None:
+        if self._wire.socket is not None:
             self._presence = sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM)
             self._presence.setblocking(False)
             try:
-                self._presence.connect(str(self._socket))
+                self._presence.connect(self._wire.socket.address())
             except OSError as error:
                 raise MachineLost(f"{self._info.machine_id}: {error}") from error
         if self._framebuffer_path is not None:

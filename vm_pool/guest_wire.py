@@ -5,6 +5,8 @@ nonsense `GuestError`.
 """
 
 import asyncio
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +43,56 @@ class _Refusal(BaseModel):
     kind: str = ""
 
 
+class SocketFile:
+    """A guest's socket as the file it was at first.
+
+    The guest may replace it by a link to a socket of this host, to which we must not speak in its place.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._fd = -1
+
+    def address(self) -> str:
+        """Where to connect to. Raises: `OSError` when there is no socket yet, or a link."""
+        if self._fd < 0:
+            fd = os.open(self.path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+            if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+                os.close(fd)
+                raise ConnectionRefusedError(f"{self.path} is no socket")
+            self._fd = fd
+        return f"/proc/self/fd/{self._fd}"
+
+    def close(self) -> None:
+        """Idempotent."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class _SocketTransport(httpx2.AsyncBaseTransport):
+    """HTTP over a socket file that need not be there from the start."""
+
+    def __init__(self, socket: SocketFile):
+        self._socket = socket
+        self._http: httpx2.AsyncHTTPTransport | None = None
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        if self._http is None:
+            try:
+                address = self._socket.address()
+            except OSError as error:
+                raise httpx2.ConnectError(str(error)) from error
+            # Reading the system's certificates takes 100 ms, a third of a machine's start, and a socket needs none.
+            self._http = httpx2.AsyncHTTPTransport(uds=address, verify=False)
+        return await self._http.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        if self._http is not None:
+            await self._http.aclose()
+        self._socket.close()
+
+
 class GuestWire:
     """One guest server, by unix socket or URL. Several requests may be under way at once."""
 
@@ -48,8 +100,8 @@ class GuestWire:
         if (socket is None) == (url is None):
             raise ValueError("a guest has either a socket or a URL")
         self._machine_id = machine_id
-        # Reading the system's certificates takes 100 ms, a third of a machine's start, and a socket needs none.
-        transport = httpx2.AsyncHTTPTransport(uds=None if socket is None else str(socket), verify=socket is None)
+        self.socket = None if socket is None else SocketFile(socket)
+        transport = httpx2.AsyncHTTPTransport() if self.socket is None else _SocketTransport(self.socket)
         headers = {"Accept-Encoding": "identity", **({"Authorization": f"Bearer {token}"} if token else {})}
         base_url = url or "http://guest"
         self._client = httpx2.AsyncClient(transport=transport, base_url=base_url, headers=headers, timeout=None)

@@ -129,6 +129,27 @@ async def test_ready_waits_for_a_server_that_is_not_there_yet(tmp_path):
     await guest.stop()
 
 
+async def test_a_link_in_the_place_of_the_socket_leads_nowhere(guest, tmp_path):
+    host = Guest(tmp_path / "of-the-host")
+    await host.start()
+    (tmp_path / "link").symlink_to(host.path)
+    fooled = GuestMachine(INFO, socket=tmp_path / "link", token="t")
+    with pytest.raises(BootTimeout, match="its control server"):
+        await fooled.ready(0.2)
+    machine = GuestMachine(INFO, socket=guest.path, token="t")
+    await machine.ready(5)
+    guest.answers["/v1/look"] = answer(b'{"windows": []}')
+    guest.path.rename(tmp_path / "moved")
+    guest.path.symlink_to(host.path)
+    await asyncio.gather(*(machine.windows() for _ in range(4)))
+    assert host.asked == []
+    await machine.aclose()
+    await fooled.aclose()
+    await host.stop()
+    guest.path.unlink()
+    (tmp_path / "moved").rename(guest.path)
+
+
 async def test_another_screen_size_than_asked_for_is_an_error(guest, machine):
     guest.answers["/v1/info"] = answer(json.dumps({**V1_INFO, "width": 9, "capabilities": []}).encode())
     with pytest.raises(GuestError, match="9x4 px, not the 8x4"):

@@ -167,8 +167,9 @@ async def test_the_clipboard_is_shared_with_programs(machine):
 
 async def test_osworlds_routes_keep_the_contract_of_machines(machine):
     info = machine.info.model_copy(update={"capabilities": frozenset({"tree"})})
+    assert machine._wire.socket
     token = machine._wire._client.headers["authorization"].removeprefix("Bearer ")
-    osworld = OSWorldMachine(info, socket=machine._socket, token=token)
+    osworld = OSWorldMachine(info, socket=machine._wire.socket.path, token=token)
     for check in CHECKS.values():
         await check(osworld)
     await osworld.aclose()
@@ -177,7 +178,8 @@ async def test_osworlds_routes_keep_the_contract_of_machines(machine):
 async def test_routes_need_the_token(machine):
     answer = await machine._wire.send("GET", "/v1/info")
     assert answer.status == 200
-    stranger = OSWorldMachine(machine.info, socket=machine._socket, token="wrong")
+    assert machine._wire.socket
+    stranger = OSWorldMachine(machine.info, socket=machine._wire.socket.path, token="wrong")
     for path in ("/v1/info", "/screenshot", "/no/such/route"):
         assert (await stranger._wire.send("GET", path)).status == 401
     await stranger.aclose()
