@@ -188,7 +188,7 @@ class Metered:
     def __init__(self, model: ChatModel, *, budget: Budget, ledger: Ledger, price: Price | None) -> None:
         if budget.usd is not None and price is None:
             raise PriceUnknown(
-                f"{model.name!r} has no known price: write a price table like llm/pricing.toml or drop the USD budget"
+                f"{model.name!r} has no known price: limit the run in tokens (--budget-tokens) instead of USD"
             )
         self._model = model
         self._budget = budget

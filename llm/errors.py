@@ -32,7 +32,7 @@ class BudgetExceeded(LLMError):
 
 
 class PriceUnknown(BudgetExceeded):
-    """A money budget is set and the model has no price; name one in the price table or drop the budget."""
+    """A money budget is set and the model has no price; limit the run in tokens instead."""
 
 
 class ProviderError(LLMError):
