@@ -4,8 +4,9 @@ Source: https://platform.openai.com/docs/api-reference/chat
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
+from openai import BadRequestError
 from pydantic import Field
 
 from llm.chat import ImagePart, Message, Request, StopReason, TextPart, TokenLogprob, Tool, ToolCall, ToolResult
@@ -13,6 +14,9 @@ from llm.client import Answer, Create, Endpoint, WireReply, read_body
 from llm.openai import data_url, make_sdk
 from llm.wire import dumps, is_strict
 
+Limit = Literal["max_tokens", "max_completion_tokens"]
+NEWER_LIMIT: Limit = "max_completion_tokens"
+"""What OpenAI's reasoning models, e.g. at Azure, want instead of `max_tokens`, which is all that many servers know."""
 _STOP_REASONS: dict[str, StopReason] = {
     "stop": "end",
     "length": "length",
@@ -83,21 +87,32 @@ class ChatWire:
         self._create: Create = self._sdk.chat.completions.with_raw_response.create
         self._extra = extra
         """Members of the body that only this server knows."""
+        self._limit: Limit = "max_tokens"
 
     async def send(self, request: Request) -> Answer:
-        raw = await self._create(**request_body(self._model, request), extra_body=self._extra)
+        limit = self._limit
+        try:
+            return await self._send(request, limit)
+        except BadRequestError as error:
+            if limit == NEWER_LIMIT or NEWER_LIMIT not in str(error):
+                raise
+        self._limit = NEWER_LIMIT
+        return await self._send(request, NEWER_LIMIT)
+
+    async def _send(self, request: Request, limit: Limit) -> Answer:
+        raw = await self._create(**request_body(self._model, request, limit), extra_body=self._extra)
         return read_answer(raw.text)
 
     async def aclose(self) -> None:
         await self._sdk.close()
 
 
-def request_body(model: str, request: Request) -> dict[str, Any]:
+def request_body(model: str, request: Request, limit: Limit) -> dict[str, Any]:
     """The arguments of `chat.completions.create` for a request."""
     body: dict[str, Any] = {
         "model": model,
         "messages": [item for message in request.messages for item in _messages(message)],
-        "max_tokens": request.max_tokens,
+        limit: request.max_tokens,
     }
     if request.tools:
         body |= {"tools": [_tool(t) for t in request.tools], "tool_choice": request.tool_choice}

@@ -375,6 +375,17 @@ async def test_nothing_is_kept_at_openai(settings: Settings) -> None:
     assert peer.seen[0].body["store"] is False
 
 
+async def test_a_server_that_wants_the_newer_name_of_the_token_limit_gets_it_from_then_on(settings: Settings) -> None:
+    words = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+    async with Peer("chat", Fault(400, words), Say("a"), Say("b")) as peer:
+        model = connect(peer, settings)
+        for text in ("a", "b"):
+            assert (await model.complete(HI, role="worker")).text == text
+        await model.aclose()
+        names = [[name for name in seen.body if name.startswith("max_")] for seen in peer.seen]
+        assert names == [["max_tokens"], ["max_completion_tokens"], ["max_completion_tokens"]]
+
+
 async def test_a_seed_goes_where_one_is_taken(settings: Settings) -> None:
     _, peer = await outcome("chat", settings, request=replace(HI, seed=7))
     assert peer.seen[0].body["seed"] == 7
