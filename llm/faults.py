@@ -16,6 +16,8 @@ _TOO_LONG = re.compile(
 )
 _NO_MONEY = re.compile(r"insufficient_quota|billing_\w*(limit|not_active)|credit balance", re.I)
 """Told apart by the code, since the words of a plain rate limit name quota and billing page too."""
+_NO_IMAGES = re.compile(r"image input is not supported", re.I)
+"""llama.cpp's words, with status 500, for a model that reads text only."""
 _KEY_LIKE = re.compile(r"\b(sk|key|AKIA)-?[A-Za-z0-9_*-]{12,}|Bearer\s+\S+", re.I)
 _TIMEOUTS = (408, 504)
 
@@ -36,6 +38,8 @@ def of_status(status: int, message: str, headers: Mapping[str, str]) -> Provider
         return RateLimited(line, retry_after_s=retry_after_s(headers))
     if status in _TIMEOUTS:
         return ProviderTimeout(line, retry_after_s=retry_after_s(headers))
+    if status >= 500 and _NO_IMAGES.search(message):
+        return Refused(line)
     if status >= 500:
         too_long = ContextTooLong(line) if _TOO_LONG.search(message) else None
         return too_long or Unavailable(line, retry_after_s=retry_after_s(headers))

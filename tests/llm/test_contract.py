@@ -386,6 +386,13 @@ async def test_a_server_that_wants_the_newer_name_of_the_token_limit_gets_it_fro
         assert names == [["max_tokens"], ["max_completion_tokens"], ["max_completion_tokens"]]
 
 
+async def test_a_server_whose_model_reads_text_only_is_not_asked_again(dialect: Dialect, settings: Settings) -> None:
+    words = "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"
+    error, peer = await outcome(dialect, settings, Fault(500, words))
+    assert type(error) is Refused
+    assert len(peer.seen) == 1
+
+
 async def test_a_seed_goes_where_one_is_taken(settings: Settings) -> None:
     _, peer = await outcome("chat", settings, request=replace(HI, seed=7))
     assert peer.seen[0].body["seed"] == 7
