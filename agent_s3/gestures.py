@@ -1,5 +1,6 @@
 """Pointer and keyboard actions -> input events. Pure: what is planned here is what is sent and recorded."""
 
+import re
 from collections.abc import Sequence
 
 from agent_s3.actions import Action, Click, DragAndDrop, HoldAndPress, Hotkey, Scroll, Type
@@ -7,6 +8,7 @@ from agent_s3.types import Grounding
 from vm_pool import events as ev
 from vm_pool.events import InputEvent
 
+_PLUS = re.compile(r"(?<=.)\+(?=.)")
 _ALIASES = {
     "control": "ctrl",
     "ctl": "ctrl",
@@ -65,14 +67,16 @@ def plan(action: Action, places: Sequence[Grounding]) -> tuple[InputEvent, ...]:
         case Hotkey():
             return (ev.Chord(keys=key_names(action.keys)),)
         case HoldAndPress():
-            return _holding(action.hold_keys, [ev.Chord(keys=(k,)) for k in key_names(action.press_keys)])
+            # As in a combination, `A` under ctrl means the key A; whoever wants shift says so.
+            pressed = key_names([k.lower() for k in action.press_keys] if action.hold_keys else action.press_keys)
+            return _holding(action.hold_keys, [ev.Chord(keys=(k,)) for k in pressed])
         case _:
             return ()
 
 
 def key_names(keys: Sequence[str]) -> tuple[str, ...]:
-    """pyautogui names, from the spellings that models use; `ctrl+s` in one string is taken apart."""
-    parts = [part for key in keys for part in (key.split("+") if len(key) > 1 else [key])]
+    """pyautogui names, from the spellings that models use; `ctrl+s` and `ctrl++` in one string are taken apart."""
+    parts = [part for key in keys for part in _PLUS.split(key)]
     lowered = [part.strip() if len(part.strip()) <= 1 else part.strip().lower() for part in parts]
     return tuple(_ALIASES.get(part, part) for part in lowered if part) or tuple(keys)
 

@@ -48,6 +48,12 @@ CASES: list[tuple[Action, list[Grounding], list[InputEvent]]] = [
         [],
         [KeyDown(key="shift"), Chord(keys=("left",)), Chord(keys=("left",)), KeyUp(key="shift")],
     ),
+    (
+        action("hold_and_press", hold_keys=["ctrl"], press_keys=["A", "C"]),
+        [],
+        [KeyDown(key="ctrl"), Chord(keys=("a",)), Chord(keys=("c",)), KeyUp(key="ctrl")],
+    ),
+    (action("hold_and_press", hold_keys=[], press_keys=["A"]), [], [Chord(keys=("A",))]),
     (action("wait", time=1), [], []),
     (action("done"), [], []),
 ]
@@ -63,4 +69,5 @@ def test_keys_are_understood_in_the_spellings_that_models_use():
     assert key_names(["Control", "Return", "F5"]) == ("ctrl", "enter", "f5")
     assert key_names(["ctrl+shift+t"]) == ("ctrl", "shift", "t")
     assert key_names(["+"]) == ("+",)
+    assert key_names(["ctrl++"]) == key_names(["ctrl", "+"]) == ("ctrl", "+")
     assert key_names(["A"]) == ("A",)
