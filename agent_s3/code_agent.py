@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from agent_s3.elements import squeeze
 from agent_s3.prompt import render
 from agent_s3.prompt import turns as example_turns
 from agent_s3.settings import AgentSettings
@@ -147,6 +148,7 @@ class CodeAgent:
 
     @staticmethod
     def _listed(kind: str, size: str, path: str) -> str:
+        path = squeeze(path, 200)
         return f"{path}/" if kind == "d" else f"{path} ({size} bytes)"
 
     async def _ask(self, messages: Sequence[Message], *, nth: int) -> tuple[str, CodeReply | str]:

@@ -27,6 +27,8 @@ _MAX_NAME = 80
 _ADDRESS = re.compile(r"[A-Z]{1,3}[0-9]{1,7}")
 _CLASS_NAME = re.compile(r"Gtk[A-Z]\w+")
 _MAX_TEXT = 160
+_JOINERS = "\u200c\u200d"
+"""Hidden, but needed inside emoji and in some scripts."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class ElementList:
         for element in self.elements:
             if (element.app, element.window) != heading:
                 heading = (element.app, element.window)
-                out.append(f"[{element.window or element.app}]")
+                out.append(f"[{squeeze(element.window or element.app, _MAX_NAME)}]")
             out.append(line(element))
         if self.dropped:
             out.append(f"({self.dropped} more not listed)")
@@ -133,8 +135,13 @@ def shown_states(node: Node) -> list[str]:
 
 
 def squeeze(text: str, limit: int) -> str:
-    """One line without runs of white space, cut in the middle to `limit` characters."""
+    """One line without runs of white space and hidden characters, cut in the middle to `limit` characters.
+
+    Whatever a guest says goes through here before a model reads it, so that no name can pass for lines of ours.
+    """
     flat = " ".join(text.split())
+    if not flat.isprintable():
+        flat = "".join(c for c in flat if c.isprintable() or c in _JOINERS)
     if len(flat) <= limit:
         return flat
     return f"{flat[: limit * 2 // 3]}…{flat[-(limit // 3) :]}"

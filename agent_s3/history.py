@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from agent_s3.actions import Action, SaveToKnowledge
+from agent_s3.elements import squeeze
 from agent_s3.prompt import render
 from agent_s3.schema import THOUGHT
 from agent_s3.types import FrameRef, Step
@@ -17,6 +18,7 @@ from llm.chat import ImagePart, Message, Part, TextPart, ToolCall, ToolResult
 
 _CHARACTERS_PER_TOKEN = 3.2
 """On the safe side for English and code."""
+_MESSAGE_SHOWN = 1000
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def outcome_words(step: Step) -> str:
     noted = isinstance(step.action, SaveToKnowledge) and step.error is None
     parts = ["Noted."] if noted else []
     if step.error is not None:
-        parts.append(render("problem", kind=step.error.kind, message=step.error.message))
+        parts.append(render("problem", kind=step.error.kind, message=squeeze(step.error.message, _MESSAGE_SHOWN)))
     if step.code is not None:
         parts.append(code_words(step.code))
     idle = noted or (step.error is not None and step.error.nothing_done)

@@ -123,7 +123,7 @@ def file_words(change: FileChange) -> str:
         facts.append(f"mode {change.mode_before:o} -> {change.mode:o}")
     if change.text and change.text != change.text_before:
         facts.append(f"text {squeeze(change.text, _TEXT_SHOWN)!r}")
-    return f"file {change.kind}: {change.path}" + (f" ({', '.join(facts)})" if facts else "")
+    return f"file {change.kind}: {squeeze(change.path, _TEXT_SHOWN)}" + (f" ({', '.join(facts)})" if facts else "")
 
 
 def tree_words(change: TreeChange) -> str:

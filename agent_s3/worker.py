@@ -6,6 +6,7 @@ from agent_s3 import reflection
 from agent_s3.actions import Action, SaveToKnowledge
 from agent_s3.code_agent import CodeAgent, CodeOutcome
 from agent_s3.decide import Decision, decide, uses_tools
+from agent_s3.elements import squeeze
 from agent_s3.execute import Executed, Hands, execute
 from agent_s3.gestures import phrases
 from agent_s3.grounding import Grounder, NotFound
@@ -27,6 +28,7 @@ from vm_pool.machine import Machine
 from vm_pool.types import Window
 
 _WINDOWS_TOLD = 12
+_TITLE_SHOWN = 120
 
 
 class Worker:
@@ -210,5 +212,6 @@ def _window_words(windows: Sequence[Window]) -> list[str]:
 
 def _window(window: Window) -> str:
     state = " (active)" if window.active else " (minimized)" if window.minimized else ""
-    app = f" [{window.app}]" if window.app and window.app.casefold() not in window.title.casefold() else ""
-    return f'"{window.title}"{app}{state}'
+    title, name = squeeze(window.title, _TITLE_SHOWN), squeeze(window.app, _TITLE_SHOWN)
+    app = f" [{name}]" if name and name.casefold() not in title.casefold() else ""
+    return f'"{title}"{app}{state}'

@@ -25,7 +25,7 @@ def node(id_: str, role: str, name: str = "", box: tuple[int, int, int, int] | N
     return Node(id=id_, role=role, name=name, box=place, states=states, children=children, **more)
 
 
-def editor_tree(*extra: Node, text: str = "old words") -> Tree:
+def editor_tree(*extra: Node, text: str = "old words", title: str = "notes.txt - Editor") -> Tree:
     """One application with one window: Save, Cancel, two fields and a text area."""
     inside = [
         node("e/save", "push-button", "Save", (10, 10, 60, 20)),
@@ -35,7 +35,7 @@ def editor_tree(*extra: Node, text: str = "old words") -> Tree:
         node("e/hidden", "menu-item", "Hidden"),
         *extra,
     ]
-    frame = node("e/frame", "frame", "notes.txt - Editor", (0, 0, 300, 190), states={"active"}, children=inside)
+    frame = node("e/frame", "frame", title, (0, 0, 300, 190), states={"active"}, children=inside)
     app = node("e", "application", "Editor", children=[frame])
     return Tree(root=node("root", "desktop-frame", children=[app]))
 
