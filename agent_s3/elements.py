@@ -5,7 +5,7 @@ for one observation.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from vm_pool.types import Box, Node, Tree
@@ -81,9 +81,12 @@ class _Found:
     active: bool
 
 
-def list_elements(tree: Tree, *, limit: int) -> ElementList:
-    """Number the useful elements of a tree, at most `limit` of them."""
-    found = _without_doubles(_useful(tree))
+def list_elements(tree: Tree, *, limit: int, hidden: Container[str] = ()) -> ElementList:
+    """Number the useful elements of a tree, at most `limit` of them.
+
+    `hidden`: titles of windows that are minimized; toolkits go on saying that what is in them shows.
+    """
+    found = _without_doubles(f for f in _useful(tree) if f.window not in hidden)
     ordered = sorted(found, key=lambda f: not f.active)  # stable: document order within
     telling = [f for f in ordered if not _is_empty_cell(f.node)]
     kept = _within(telling, limit)

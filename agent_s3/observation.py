@@ -1,10 +1,11 @@
 """One observation of the desktop, ready for the model and for grounding."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from agent_s3.elements import ElementList, list_elements
+from agent_s3.elements import ElementList, list_elements, squeeze
 from agent_s3.types import FrameRef
-from vm_pool.types import Frame, Look, LookPart, MachineInfo
+from vm_pool.types import Frame, Look, LookPart, MachineInfo, Window
 
 _OPTIONAL: dict[str, LookPart] = {"tree": "tree", "clipboard": "clipboard", "journal": "files"}
 
@@ -40,5 +41,20 @@ def parts_of(info: MachineInfo) -> frozenset[LookPart]:
 
 def observed(look: Look, info: MachineInfo, *, ref: FrameRef | None, limit: int) -> Observation:
     """`limit`: most elements to number."""
-    elements = list_elements(look.tree, limit=limit) if look.tree else ElementList()
+    elements = list_elements(look.tree, limit=limit, hidden=_hidden(look)) if look.tree else ElementList()
     return Observation(look, info.width, info.height, elements, ref)
+
+
+def covered_by(windows: Sequence[Window], title: str, x: int, y: int) -> str | None:
+    """The window that a click at a pixel of the window `title` would hit instead; None: none, or it is not known."""
+    there = [w for w in windows if w.box.contains(x, y) and not w.minimized]
+    own = [i for i, w in enumerate(there) if w.title == title]
+    if not title or not own or own[-1] == len(there) - 1:
+        return None
+    return squeeze(there[-1].title or there[-1].app, 80)
+
+
+def _hidden(look: Look) -> frozenset[str]:
+    """Titles that only minimized windows have."""
+    windows = look.windows or ()
+    return frozenset(w.title for w in windows if w.minimized) - {w.title for w in windows if not w.minimized}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from agent_s3.elements import Element, content, line, name_of
 from agent_s3.grounding import NotFound
-from agent_s3.observation import Observation
+from agent_s3.observation import Observation, covered_by
 from agent_s3.types import Grounding
 
 ENOUGH = 0.55
@@ -137,8 +137,11 @@ def _at(observation: Observation, phrase: str, element: Element, *, by: str) -> 
     right, bottom = min(observation.width, box.x + box.width), min(observation.height, box.y + box.height)
     if left >= right or top >= bottom:
         return NotFound(phrase, "the element lies outside the screen; scroll to it", (line(element),))
+    x, y = (left + right) // 2, (top + bottom) // 2
+    if cover := covered_by(observation.look.windows or (), element.window, x, y):
+        return NotFound(phrase, f"the window {cover!r} covers it; bring its own window to the front first")
     name = f"{element.node.role} {name_of(element.node)}".strip()
-    return Grounding(phrase=phrase, x=(left + right) // 2, y=(top + bottom) // 2, box=box, by=by, element=name)
+    return Grounding(phrase=phrase, x=x, y=y, box=box, by=by, element=name)
 
 
 def _same_place(rivals: Sequence[tuple[float, Element]]) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rollout_stage import editor_tree, node
+from rollout_stage import editor_tree, editor_window, node
 
 from agent_s3.grounding import Grounder, NotFound
 from agent_s3.grounding.chain import ChainGrounder
@@ -16,11 +16,12 @@ from agent_s3.tally import Tally
 from agent_s3.types import Grounding
 from llm.scripted import Reply, ScriptedModel
 from vm_pool.providers.fake import fake_info
-from vm_pool.types import Frame, Look, Node
+from vm_pool.types import Box, Frame, Look, Node, Window
 
 
-def seen(*extra: Node, width: int = 320, height: int = 200) -> Observation:
-    look = Look(frame=Frame(np.zeros((height, width, 3), np.uint8), 0.0), tree=editor_tree(*extra))
+def seen(*extra: Node, width: int = 320, height: int = 200, windows: tuple[Window, ...] | None = None) -> Observation:
+    pixels = np.zeros((height, width, 3), np.uint8)
+    look = Look(frame=Frame(pixels, 0.0), tree=editor_tree(*extra), windows=windows)
     return observed(look, fake_info(width=width, height=height), ref=None, limit=80)
 
 
@@ -51,6 +52,36 @@ def missed(observation: Observation, phrase: str) -> NotFound:
 )
 def test_a_button_is_found_by_number_and_by_the_ways_one_says_it(phrase: str):
     assert (found(seen(), phrase).x, found(seen(), phrase).y) == (40, 20)
+
+
+def over(**changes: Any) -> Window:
+    """A window over the Save button of the editor, but not over its Cancel button."""
+    return editor_window(**{"id": "0x2", "title": "Clock", "box": Box(x=0, y=0, width=70, height=60), **changes})
+
+
+@pytest.mark.parametrize("phrase", ["#1", "the Save button"])
+def test_an_element_that_lies_under_another_window_is_not_clicked(phrase: str):
+    windows = (editor_window(active=False), over())
+    assert "'Clock' covers it" in missed(seen(windows=windows), phrase).message
+    assert found(seen(windows=windows), "the Cancel button")
+
+
+@pytest.mark.parametrize(
+    "windows",
+    [
+        (over(), editor_window()),
+        (editor_window(), over(minimized=True)),
+        (editor_window(title="not its title"), over()),
+        (editor_window(box=Box(x=0, y=100, width=300, height=90)), over()),
+    ],
+)
+def test_a_window_below_or_out_of_the_way_and_one_that_cannot_be_placed_cover_nothing(windows: tuple[Window, ...]):
+    assert found(seen(windows=windows), "the Save button")
+
+
+def test_what_is_in_a_minimized_window_is_not_listed_and_not_found():
+    assert seen(windows=(editor_window(minimized=True),)).elements.lines() == []
+    assert len(seen(windows=(editor_window(minimized=True), editor_window(id="0x3"))).elements.elements) == 4
 
 
 @pytest.mark.parametrize("phrase", ["the Name field", "Name", "the Name text box"])
