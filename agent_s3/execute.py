@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from pydantic import Field
+
 from agent_s3.actions import (
     Action,
     CallCodeAgent,
@@ -19,10 +21,11 @@ from agent_s3.actions import (
 from agent_s3.code_agent import CodeOutcome
 from agent_s3.gestures import plan
 from agent_s3.guest_script import run_script
+from agent_s3.observation import covered_by
 from agent_s3.settings import AgentSettings
-from agent_s3.types import CodeReport, Grounding, StepError
+from agent_s3.types import CodeReport, Frozen, Grounding, StepError
 from agent_s3.windows import open_it, switch_to
-from vm_pool.errors import GuestTimeout, MachineError, MachineLost
+from vm_pool.errors import GuestError, GuestTimeout, MachineError, MachineLost
 from vm_pool.events import Drag, InputEvent
 from vm_pool.machine import Machine
 
@@ -47,6 +50,23 @@ class Executed:
     def output(self) -> str | None:
         """What code printed; None: no code ran."""
         return None if self.code is None else "\n".join(turn.output for turn in self.code.turns if turn.output)
+
+
+class Written(Frozen):
+    """How many cells were written."""
+
+    written: int
+
+
+class Span(Frozen):
+    """Where a text begins and ends, in screen pixels."""
+
+    x: int = Field(ge=0)
+    y: int = Field(ge=0)
+    to_x: int = Field(ge=0)
+    to_y: int = Field(ge=0)
+    window: str
+    """Title of the window that it lies in; empty: not known."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +105,7 @@ async def _do(action: Action, places: Sequence[Grounding], hands: Hands) -> Exec
             return Executed()
         case SetCellValues():
             data = {"cells": action.cell_values, "app": action.app_name, "sheet": action.sheet_name}
-            await run_script(hands.machine, "set_cells", data, timeout_s=60, request_id=hands.request_id)
+            await run_script(hands.machine, "set_cells", data, Written, timeout_s=60, request_id=hands.request_id)
             return Executed()
         case HighlightTextSpan():
             return await _send((await _span(action, hands),), hands)
@@ -109,10 +129,13 @@ async def _send(events: tuple[InputEvent, ...], hands: Hands) -> Executed:
 async def _span(action: HighlightTextSpan, hands: Hands) -> Drag:
     """A drag from before the first to behind the last character, from the machine's accessibility tree."""
     data = {"start": action.starting_phrase, "end": action.ending_phrase}
-    found = await run_script(hands.machine, "text_span", data)
-    return Drag(
-        x=int(found["x"]), y=int(found["y"]), to_x=int(found["to_x"]), to_y=int(found["to_y"]), button=action.button
-    )
+    span = await run_script(hands.machine, "text_span", data, Span)
+    windows = await hands.machine.windows()
+    ends = (span.x, span.y), (span.to_x, span.to_y)
+    if cover := next((c for x, y in ends if (c := covered_by(windows, span.window, x, y))), None):
+        raise GuestError(f"the window {cover!r} covers that text; bring its own window to the front first")
+    to_x = min(span.to_x, hands.machine.info.width - 1)  # behind the last character may be behind the screen's edge
+    return Drag(x=span.x, y=span.y, to_x=to_x, to_y=span.to_y, button=action.button)
 
 
 def _code_executed(outcome: CodeOutcome) -> Executed:

@@ -4,11 +4,14 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
+
+from pydantic import BaseModel, ValidationError
 
 from vm_pool.errors import GuestError
 from vm_pool.machine import Machine
 
+AnswerT = TypeVar("AnswerT", bound=BaseModel)
 _FOLDER = Path(__file__).parent / "guest_scripts"
 
 
@@ -18,11 +21,18 @@ def _source(name: str) -> str:
 
 
 async def run_script(
-    machine: Machine, name: str, data: Mapping[str, object], *, timeout_s: float = 20.0, request_id: str | None = None
-) -> dict[str, Any]:
-    """Run `guest_scripts/NAME.py` and return the object that it prints.
+    machine: Machine,
+    name: str,
+    data: Mapping[str, object],
+    kind: type[AnswerT],
+    *,
+    timeout_s: float = 20.0,
+    request_id: str | None = None,
+) -> AnswerT:
+    """Run `guest_scripts/NAME.py` and return what it prints, a `kind`.
 
-    Raises: `GuestError` with the script's own reason (its key `error`), or with the last line of what it complained.
+    Raises: `GuestError` with the script's own reason (its key `error`), with the last line of what it complained, or
+    when a machine that was tampered with prints something else.
     """
     stdin = json.dumps(data).encode()
     done = await machine.run(["python3", "-c", _source(name)], stdin=stdin, timeout_s=timeout_s, request_id=request_id)
@@ -34,7 +44,10 @@ async def run_script(
         raise GuestError(f"{name} failed in the machine: {complaint[:300]}")
     if "error" in answer:
         raise GuestError(str(answer["error"])[:1000])
-    return answer
+    try:
+        return kind.model_validate(answer)
+    except ValidationError as error:
+        raise GuestError(f"{name} answered something else than {kind.__name__}") from error
 
 
 def _object(text: str) -> dict[str, Any] | None:

@@ -4,7 +4,10 @@ import asyncio
 import time
 from collections.abc import Sequence
 
+from pydantic import Field
+
 from agent_s3.guest_script import run_script
+from agent_s3.types import Frozen
 from vm_pool.errors import GuestError
 from vm_pool.machine import Machine
 from vm_pool.types import Window
@@ -12,16 +15,24 @@ from vm_pool.types import Window
 _POLL_S = 0.05
 
 
+class Opener(Frozen):
+    """What opens an application or a file."""
+
+    argv: tuple[str, ...] = Field(min_length=1)
+    what: str
+    """In words."""
+
+
 async def open_it(machine: Machine, name: str, *, timeout_s: float, request_id: str) -> str:
     """Open an application or a file and wait for its window; returns what was opened, in words.
 
     Raises: `GuestError` when there is no such thing, or when no window came in time.
     """
-    found = await run_script(machine, "find_app", {"name": name}, request_id=request_id)
+    found = await run_script(machine, "find_app", {"name": name}, Opener, request_id=request_id)
     before = await machine.windows()
-    await machine.launch([str(part) for part in found["argv"]])
-    await _until_a_window_comes(machine, before, what=str(found["what"]), timeout_s=timeout_s)
-    return str(found["what"])
+    await machine.launch(found.argv)
+    await _until_a_window_comes(machine, before, what=found.what, timeout_s=timeout_s)
+    return found.what
 
 
 async def _until_a_window_comes(machine: Machine, before: Sequence[Window], *, what: str, timeout_s: float) -> None:
@@ -39,7 +50,7 @@ async def _until_a_window_comes(machine: Machine, before: Sequence[Window], *, w
 
 
 async def switch_to(machine: Machine, wanted: str, *, request_id: str) -> None:
-    """Bring a window to the front. Raises: `GuestError` that lists the open windows when none or several fit."""
+    """Bring a window to the front. Raises: `GuestError` that lists the open windows when none fits."""
     window = pick_window(await machine.windows(), wanted)
     done = await machine.run(["wmctrl", "-i", "-a", window.id], timeout_s=10, request_id=request_id)
     if done.returncode != 0:

@@ -1,6 +1,6 @@
 """Runs in the machine: where on the screen does a span of text begin and end? By the accessibility tree.
 
-Reads {"start", "end"}, prints {"x", "y", "to_x", "to_y", "text"} in screen pixels, or {"error"}.
+Reads {"start", "end"}, prints {"x", "y", "to_x", "to_y", "window"} in screen pixels, or {"error"}.
 """
 
 # ruff: noqa: T201 - standard output is how it answers
@@ -17,6 +17,7 @@ gi.require_version("Atspi", "2.0")
 from gi.repository import Atspi, GLib  # noqa: E402
 
 LIMIT = 20000
+WINDOWS = {Atspi.Role.FRAME, Atspi.Role.DIALOG, Atspi.Role.WINDOW, Atspi.Role.ALERT, Atspi.Role.FILE_CHOOSER}
 
 
 def nodes():
@@ -55,9 +56,27 @@ def extents(node, offset):
     return Atspi.Text.get_character_extents(node, offset, Atspi.CoordType.SCREEN)
 
 
+def surroundings(node):
+    """The boxes that a point must lie in to be in view, from the element up to its window, and the window's title."""
+    boxes = []
+    while node is not None and node.get_role() != Atspi.Role.APPLICATION:
+        box = Atspi.Component.get_extents(node, Atspi.CoordType.SCREEN) if node.get_component_iface() else None
+        if box is not None and box.width > 0 and box.height > 0:
+            boxes.append(box)
+        if node.get_role() in WINDOWS:
+            return boxes, node.get_name()
+        node = node.get_parent()
+    return boxes, ""
+
+
+def in_view(boxes, x, y):
+    return all(b.x <= x < b.x + b.width and b.y <= y < b.y + b.height for b in boxes)
+
+
 def main():
     asked = json.load(sys.stdin)
     places = []
+    hidden = False
     for node in nodes():
         try:
             text = Atspi.Text.get_text(node, 0, -1)
@@ -65,25 +84,23 @@ def main():
             if span is None:
                 continue
             first, last = extents(node, span[0]), extents(node, span[1] - 1)
+            boxes, window = surroundings(node)
         except GLib.Error:
             continue
-        if min(first.x, first.y, last.x, last.y) < 0 or first.height <= 0 or last.height <= 0:
-            continue  # scrolled out of view
-        places.append(
-            {
-                "x": first.x,
-                "y": first.y + first.height // 2,
-                "to_x": last.x + last.width,
-                "to_y": last.y + last.height // 2,
-                "text": text[span[0] : span[1]][:2000],
-                "length": len(text),
-            }
-        )
+        y, to_y = first.y + first.height // 2, last.y + last.height // 2
+        if min(first.height, last.height) <= 0 or not (
+            in_view(boxes, first.x, y) and in_view(boxes, last.x + max(0, last.width - 1), to_y)
+        ):
+            hidden = True
+            continue
+        place = {"x": first.x, "y": y, "to_x": last.x + last.width, "to_y": to_y, "window": window}
+        places.append((span[1] - span[0], len(text), place))
     if not places:
-        print(json.dumps({"error": f"no text on the screen holds {asked['start']!r} up to {asked['end']!r}"}))
+        span = f"{asked['start']!r} up to {asked['end']!r}"
+        error = f"{span} is not wholly in view; scroll to it" if hidden else f"no text on the screen holds {span}"
+        print(json.dumps({"error": error}))
         return
-    places.sort(key=lambda place: (len(place["text"]), place["length"]))
-    print(json.dumps(places[0]))
+    print(json.dumps(min(places, key=lambda found: found[:2])[2]))
 
 
 main()

@@ -14,7 +14,7 @@ from llm.chat import Completion, Request, ToolCall, Usage
 from llm.errors import BadReply, BudgetExceeded, Unavailable
 from llm.scripted import Reply, ScriptedModel
 from vm_pool.errors import GuestError, GuestTimeout, MachineLost
-from vm_pool.events import Chord, Click, InputEvent, Text
+from vm_pool.events import Chord, Click, Drag, InputEvent, Text
 from vm_pool.providers.fake import FakeMachine, fake_info
 from vm_pool.providers.fake_desktop import FakeDesktop, FakeFile
 from vm_pool.providers.fake_shell import Reply as ShellReply
@@ -176,6 +176,30 @@ async def test_a_fault_of_the_model_ends_the_rollout_as_what_it_is(stage: Stage,
     result = await stage.play(blind(SAVE, fail))
     assert (result.status, result.reason) == (status, str(error))
     assert [s.error.kind if s.error else None for s in steps_of(stage)] == [None, "model"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "clock", "outcome"),
+    [
+        ('{"x": 10, "y": 80, "to_x": 320, "to_y": 90, "window": "notes.txt - Editor"}', 200, None),
+        ('{"x": 10, "y": 80, "to_x": 320, "to_y": 90, "window": "notes.txt - Editor"}', 0, "'Clock' covers"),
+        ('{"x": -1, "y": 80, "to_x": 300, "to_y": 90, "window": ""}', 200, "something else"),
+        ('{"x": "rm -rf"}', 200, "something else"),
+    ],
+)
+async def test_a_span_of_text_is_dragged_over_only_where_it_can_be_seen(
+    stage: Stage, answer: str, clock: int, outcome: str | None
+):
+    box = Box(x=clock, y=60, width=40, height=40)
+    stage.machine.desktop.windows = (editor_window(), editor_window(id="0x2", title="Clock", box=box, active=False))
+    stage.machine.script.on_command = lambda _d, argv, _in: ShellReply(answer if argv[0] == "python3" else "")
+    model = blind(act("highlight_text_span", starting_phrase="old", ending_phrase="words"), act("done"))
+    stage.settings = AgentSettings(style="full")
+    assert (await stage.play(model)).status == "done"
+    error = steps_of(stage)[0].error
+    assert (error is None) == (outcome is None)
+    assert error is None or str(outcome) in error.message
+    assert stage.machine.desktop.events == ([] if error else [Drag(x=10, y=80, to_x=319, to_y=90)])
 
 
 async def test_an_action_that_the_guest_refuses_is_told_to_the_model(stage: Stage):

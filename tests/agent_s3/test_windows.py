@@ -11,7 +11,7 @@ import pytest
 from rollout_stage import editor_window
 
 from agent_s3.guest_script import run_script
-from agent_s3.windows import open_it, pick_window, switch_to
+from agent_s3.windows import Opener, open_it, pick_window, switch_to
 from vm_pool.errors import GuestError
 from vm_pool.providers.fake import FakeMachine
 from vm_pool.providers.fake_desktop import FakeDesktop, Script
@@ -60,11 +60,13 @@ async def test_what_is_not_there_is_not_launched():
         (Reply("garbage"), "garbage"),
         (Reply(stderr="a\nKeyError: 1\n", returncode=1), "KeyError"),
         (Reply(seconds=99), "longer"),
+        (Reply("{}"), "something else than Opener"),
+        (Reply('{"argv": [], "what": "x"}'), "something else"),
     ],
 )
 async def test_a_script_that_breaks_is_an_error_with_its_last_words(answer: Reply, reason: str):
     with pytest.raises(GuestError, match=reason):
-        await run_script(machine(answer), "find_app", {"name": "x"})
+        await run_script(machine(answer), "find_app", {"name": "x"}, Opener)
 
 
 def test_a_window_is_picked_by_title_by_application_or_by_a_part_of_either():
