@@ -177,13 +177,10 @@ def _is_useful(node: Node) -> bool:
 
 
 def _is_empty_cell(node: Node) -> bool:
-    """A sheet shows hundreds of cells that hold nothing but their address."""
-    return (
-        node.role == "table-cell"
-        and not content(node).strip()
-        and "focused" not in node.states
-        and _ADDRESS.fullmatch(node.name) is not None
-    )
+    """A sheet shows hundreds of cells that hold only their address; a file list has nameless ones in every row."""
+    if node.role != "table-cell" or content(node).strip() or {"focused", "checked"} & node.states:
+        return False
+    return not node.name.strip() or _ADDRESS.fullmatch(node.name) is not None
 
 
 def _without_doubles(found: Iterator[_Found]) -> list[_Found]:

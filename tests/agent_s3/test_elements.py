@@ -62,6 +62,17 @@ def test_empty_cells_of_a_sheet_are_not_listed_but_can_be_named():
     assert [e.node.name for e in listed.unlisted] == ["B1"]
 
 
+def test_cells_without_name_and_content_take_no_place_in_the_list():
+    """A file list has an icon and a box around each row, as many as files and more."""
+    row = [
+        node(f"e/{i}", "table-cell", name, (i, 0, 9, 9), actions=("Edit",)) for i, name in enumerate(["", "", "a.txt"])
+    ]
+    ticked = node("e/t", "table-cell", "", (9, 0, 9, 9), states={"checked", "enabled"}, actions=("Edit",))
+    listed = list_elements(editor_tree(*row, ticked), limit=80)
+    assert listed.lines()[-2:] == ['#5 table-cell "a.txt"', "#6 table-cell (checked)"]
+    assert listed.dropped == 0
+
+
 def test_long_texts_are_squeezed_into_one_line():
     assert squeeze("a\n\n b\t c", 10) == "a b c"
     assert len(squeeze("x" * 500, 60)) == 61
