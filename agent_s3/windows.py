@@ -13,6 +13,8 @@ from vm_pool.machine import Machine
 from vm_pool.types import Window
 
 _POLL_S = 0.05
+_IN_FRONT_S = 2.0
+"""A program that has what was asked for in front already may do nothing at all; so long it may do something."""
 
 
 class Opener(Frozen):
@@ -20,7 +22,12 @@ class Opener(Frozen):
 
     argv: tuple[str, ...] = Field(min_length=1)
     what: str
-    """In words."""
+    """In words: `application NAME`, `program NAME`, `file PATH`."""
+
+    def fits(self, window: Window) -> bool:
+        """Whether a window seems to be that of the application or file."""
+        name = self.what.partition(" ")[2].rpartition("/")[2].casefold()
+        return bool(name) and (name in window.title.casefold() or name == window.app.casefold())
 
 
 async def open_it(machine: Machine, name: str, *, timeout_s: float, request_id: str) -> str:
@@ -31,11 +38,14 @@ async def open_it(machine: Machine, name: str, *, timeout_s: float, request_id: 
     found = await run_script(machine, "find_app", {"name": name}, Opener, request_id=request_id)
     before = await machine.windows()
     await machine.launch(found.argv)
-    await _until_a_window_comes(machine, before, what=found.what, timeout_s=timeout_s)
+    in_front = any(w.active and found.fits(w) for w in before)
+    came = await _a_window_comes(machine, before, timeout_s=min(timeout_s, _IN_FRONT_S) if in_front else timeout_s)
+    if not came and not in_front:
+        raise GuestError(f"{found.what} was started, but no window came within {timeout_s:g} s")
     return found.what
 
 
-async def _until_a_window_comes(machine: Machine, before: Sequence[Window], *, what: str, timeout_s: float) -> None:
+async def _a_window_comes(machine: Machine, before: Sequence[Window], *, timeout_s: float) -> bool:
     """A new window, or another one that became active or got a new title: single-instance programs reuse theirs."""
     deadline = time.monotonic() + timeout_s
     known = {(w.id, w.title, w.active) for w in before if w.active}
@@ -43,9 +53,9 @@ async def _until_a_window_comes(machine: Machine, before: Sequence[Window], *, w
     while True:
         now = await machine.windows()
         if any(w.id not in ids or (w.active and (w.id, w.title, True) not in known) for w in now):
-            return
+            return True
         if time.monotonic() > deadline:
-            raise GuestError(f"{what} was started, but no window came within {timeout_s:g} s")
+            return False
         await asyncio.sleep(_POLL_S)
 
 

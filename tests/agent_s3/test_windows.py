@@ -42,6 +42,16 @@ async def test_opening_waits_for_the_window():
     assert where.desktop.launched == [["mousepad"]]
 
 
+@pytest.mark.parametrize("what", ["file /home/user/notes.txt", "application Editor", "program editor"])
+async def test_what_is_in_front_already_may_stay_as_it_is(what: str):
+    where = machine(Reply(json.dumps({"argv": ["mousepad"], "what": what})), opens=False)
+    where.desktop.windows = (editor_window(),)
+    assert await open_it(where, "editor", timeout_s=0.1, request_id="r") == what
+    where.desktop.windows = (editor_window(active=False),)
+    with pytest.raises(GuestError, match="no window came"):
+        await open_it(where, "editor", timeout_s=0.1, request_id="r")
+
+
 async def test_a_program_without_a_window_is_told():
     with pytest.raises(GuestError, match=r"no window came within 0\.1 s"):
         await open_it(machine(FOUND, opens=False), "editor", timeout_s=0.1, request_id="r")
