@@ -120,11 +120,14 @@ _OPENERS: Mapping[str, Callable[[Spec, str, Settings], ChatModel]] = {
 
 
 def _key(parsed: Spec, settings: Settings) -> str:
-    """The key from the environment; a server given by URL gets only the key that is meant for it."""
-    if parsed.base_url is not None:
-        return settings.env.get("AGENT_S3_API_KEY") or "none"
-    variable = f"{parsed.provider.upper()}_API_KEY"
-    key = settings.env.get(variable)
-    if not key:
+    """The key from the environment; a server given by URL gets only the key that is meant for it.
+
+    Raises: ConfigError for a missing key, and for one that no header can hold: the error of the HTTP client quotes it.
+    """
+    variable = f"{parsed.provider.upper()}_API_KEY" if parsed.base_url is None else "AGENT_S3_API_KEY"
+    key = settings.env.get(variable, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigError(f"{variable} holds a character that no key has: export it anew")
+    if not key and parsed.base_url is None:
         raise ConfigError(f"{parsed.provider}:{parsed.model} needs a key: export {variable}=...")
-    return key
+    return key or "none"

@@ -1,6 +1,8 @@
 """From a spec in words to a model."""
 
 import pytest
+from peer_models import HI
+from scripted_peers import Peer
 
 from llm.errors import ConfigError
 from llm.pricing import FREE
@@ -57,6 +59,36 @@ def test_a_dated_name_has_the_price_of_the_model() -> None:
     assert price_of("openai:gpt-5-2025-08-07") == price_of("openai:gpt-5")
     assert price_of("anthropic:claude-haiku-4-5-20251001") == price_of("anthropic:claude-haiku-4-5")
     assert price_of("openai:gpt-5-pro") is None
+
+
+SPECS = {
+    "OPENAI_API_KEY": "openai:gpt-5",
+    "ANTHROPIC_API_KEY": "anthropic:claude-opus-5-5",
+    "AGENT_S3_API_KEY": "anthropic+http://127.0.0.1:9:m",
+}
+
+
+@pytest.mark.parametrize("variable", SPECS)
+@pytest.mark.parametrize("key", ["secret\r\nkey", "secret\x00key", "secret-schl\u00fcssel"])
+def test_a_key_that_no_header_can_hold_is_refused_and_not_repeated(variable: str, key: str) -> None:
+    with pytest.raises(ConfigError, match=variable) as caught:
+        open_model(SPECS[variable], settings=Settings(env={variable: key}))
+    assert "secret" not in str(caught.value)
+
+
+async def test_blanks_and_line_ends_around_a_key_are_no_part_of_it() -> None:
+    async with Peer("messages") as peer:
+        settings = Settings(env={"AGENT_S3_API_KEY": " the-key\r\n"})
+        model = open_model(f"anthropic+{peer.base_url}:m", settings=settings)
+        await model.complete(HI, role="worker")
+        await model.aclose()
+        assert peer.seen[0].headers["x-api-key"] == "the-key"
+
+
+@pytest.mark.parametrize("spec", ["openai:gpt-5", "anthropic:claude-opus-5-5"])
+def test_a_missing_key_names_its_variable(spec: str) -> None:
+    with pytest.raises(ConfigError, match=r"needs a key: export (OPENAI|ANTHROPIC)_API_KEY="):
+        open_model(spec, settings=Settings(env={"AGENT_S3_API_KEY": "of another server"}))
 
 
 def test_settings_do_not_show_the_environment() -> None:
