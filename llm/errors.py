@@ -9,7 +9,7 @@ LLMError
 │   ├── Unavailable    5xx, dropped or refused connection, cut stream
 │   ├── ProviderTimeout
 │   ├── Refused        4xx that no retry mends: bad key, bad request, content filter
-│   └── ContextTooLong the messages do not fit the model's context
+│   └── ContextTooLong the messages do not fit the model's context, or the pictures the server's limit of bytes
 └── BadReply           the reply is not what was asked for: malformed JSON, schema violation, empty
 """
 
@@ -63,7 +63,7 @@ class Refused(ProviderError):
 
 
 class ContextTooLong(ProviderError):
-    """The messages do not fit the model's context."""
+    """The messages do not fit the model's context, or are more bytes than the server takes."""
 
 
 class BadReply(LLMError):

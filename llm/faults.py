@@ -43,7 +43,7 @@ def of_status(status: int, message: str, headers: Mapping[str, str]) -> Provider
     if status >= 500:
         too_long = ContextTooLong(line) if _TOO_LONG.search(message) else None
         return too_long or Unavailable(line, retry_after_s=retry_after_s(headers))
-    if status in (400, 413, 422) and _TOO_LONG.search(message):
+    if status == 413 or (status in (400, 422) and _TOO_LONG.search(message)):
         return ContextTooLong(line)
     return Refused(line)
 

@@ -274,15 +274,16 @@ async def test_a_server_given_by_url_gets_its_own_key_and_nothing_else_of_the_en
 
 
 @pytest.mark.parametrize(
-    "words",
+    "fault",
     [
-        "prompt is too long: 300000 tokens > 200000 maximum",
-        "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000",
-        "Your input exceeds the context window of this model.",
+        Fault(400, "prompt is too long: 300000 tokens > 200000 maximum"),
+        Fault(400, "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000"),
+        Fault(400, "Your input exceeds the context window of this model."),
+        Fault(413, "Request exceeds the maximum size"),
     ],
 )
-async def test_a_context_that_is_too_long_is_told_apart(dialect: Dialect, settings: Settings, words: str) -> None:
-    error, _ = await outcome(dialect, settings, Fault(400, words))
+async def test_a_context_that_is_too_long_is_told_apart(dialect: Dialect, settings: Settings, fault: Fault) -> None:
+    error, _ = await outcome(dialect, settings, fault)
     assert type(error) is ContextTooLong
 
 
