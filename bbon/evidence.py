@@ -56,13 +56,14 @@ def _idle(result: RolloutResult) -> bool:
 def _end_state(result: RolloutResult) -> str | None:
     """Equal for rollouts whose end states cannot be told apart.
 
-    Without any changed file or window only equal screens count, and a file that was not hashed equals nothing.
+    Without any changed file what was done is on the screen, e.g. a number in the calculator: then only equal screens
+    count. A file that was not hashed equals nothing.
     Saying "impossible" is an outcome of its own.
     """
     files, windows = changes.file_signature(result.files), changes.window_signature(result.windows)
     if files is None:
         return None
-    screen = None if files or windows else (result.last and result.last.sha256)
+    screen = None if files else (result.last and result.last.sha256)
     return hashlib.sha256(repr((files, windows, screen, result.status == "fail")).encode()).hexdigest()
 
 

@@ -46,6 +46,15 @@ def test_without_changed_files_only_equal_screens_are_equal() -> None:
     assert groups(result(0, last=one), result(1, last=other), result(2, last=one)) == [(0, 2), (1,)]
 
 
+def test_what_only_the_screen_shows_makes_a_difference() -> None:
+    """Two calculators are open; one shows 84, the other 96."""
+    opened = (WindowChange(kind="opened", title="Calculator", app="Calculator"),)
+    right, wrong = FrameRef(sha256="1", width=1, height=1), FrameRef(sha256="2", width=1, height=1)
+    assert groups(result(0, windows=opened, last=wrong), result(1, windows=opened, last=right)) == [(0,), (1,)]
+    saved = (made("x"),)
+    assert groups(result(0, files=saved, last=wrong), result(1, files=saved, last=right)) == [(0, 1)]
+
+
 def test_a_rollout_that_ended_on_the_first_screen_without_any_change_is_idle() -> None:
     start, other = FrameRef(sha256="1", width=1, height=1), FrameRef(sha256="2", width=1, height=1)
     assert evidence.candidate(result(0, first=start, last=start), ()).idle
