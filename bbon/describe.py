@@ -84,7 +84,8 @@ def _question(words: str, views: Views | None) -> Message:
         return Message.of("user", words)
     before = ImagePart(views.marked, media_type="image/jpeg", detail="high")
     after = ImagePart(views.after, detail="high")
-    crop = ("Around the ring, after:", ImagePart(views.crop, detail="high")) if views.crop else ()
+    where = "Around the ring, after:" if views.place else "Where most changed, after:"
+    crop = (where, ImagePart(views.crop, detail="high")) if views.crop else ()
     return Message.of("user", "Before:", before, words, "After:", after, *crop)
 
 

@@ -13,7 +13,7 @@ from bbon.types import Fact, FactsFound, RunEvent, nobody
 from llm.chat import Abilities, Completion, ImagePart, Request, Usage
 from llm.errors import Unavailable
 from llm.scripted import Reply, ScriptedModel
-from vm_pool.events import Click
+from vm_pool.events import Click, Text
 from vm_pool.types import Box, FileChange
 
 SAVE = {"action": "click", "element_description": "Save"}
@@ -59,6 +59,18 @@ async def test_a_seeing_model_gets_marked_before_action_after_and_crop(paths: Ru
     assert role == "narrator"
     assert [picture.media_type for picture in pictures] == ["image/jpeg", "image/png", "image/png"]
     assert "click 'Save'" in request.messages[1].text
+    assert "Around the ring" in request.messages[1].text
+
+
+async def test_a_seeing_model_is_told_of_no_ring_where_only_keys_were_pressed(
+    paths: RunPaths, frames: FrameStore
+) -> None:
+    model = ScriptedModel([SEEN])
+    typed = clicked(frames, delta=CHANGED).model_copy(update={"events": (Text(text="hello"),)})
+    await narrate(Narrator(0, paths.rollout(0), frames, model, listener=nobody), typed)
+    text = _words(model.asked[0][1])
+    assert "Where most changed" in text
+    assert "ring" not in text
 
 
 async def test_a_step_that_changed_nothing_costs_no_model_call(paths: RunPaths, frames: FrameStore) -> None:
