@@ -362,6 +362,16 @@ def test_model_ls_lists_the_forms(capsys: pytest.CaptureFixture[str]) -> None:
     assert "not pulled: agent-s3 model pull local" in shown
 
 
+def test_a_closed_standard_output_is_no_fault() -> None:
+    import subprocess
+    import sys
+
+    command = f"exec {sys.executable} {cli.__file__} pool image ls >&-"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_help_starts_without_the_heavy_libraries() -> None:
     import subprocess
     import sys

@@ -17,8 +17,11 @@ class ProgressConsole(Console):
 
 
 def for_results() -> Console:
-    """In a pipe lines are as wide as `PIPE_WIDTH`, so that tables keep one row on one line."""
-    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    """In a pipe lines are as wide as `PIPE_WIDTH`, so that tables keep one row on one line.
+
+    Where standard output is closed there is no `sys.stdout`, and what is printed goes nowhere.
+    """
+    width = None if sys.stdout and sys.stdout.isatty() else PIPE_WIDTH
     return Console(file=sys.stdout, markup=False, highlight=False, emoji=False, width=width)
 
 
