@@ -22,7 +22,7 @@ from bbon.models import Models
 from bbon.recorded import logging_to, write_config
 from bbon.rollouts import run_all
 from bbon.session import Finish, Prepare, Session
-from bbon.state import StateFile
+from bbon.state import StateFile, claimed
 from bbon.types import Candidate, Delivered, Fact, Judged, Listener, RunConfig, RunResult, Verdict, nobody
 from llm.budget import Ledger
 from llm.errors import LLMError
@@ -53,7 +53,7 @@ async def run(
     machines, `HostUnfit`, `ImageError`, `BootTimeout`, `RunFolderError`, `RecordError`; at any time
     `asyncio.CancelledError`, once the rollouts are recorded as interrupted and their machines stopped.
     """
-    with logging_to(paths):
+    with logging_to(paths), claimed(paths.root):
         async with AsyncExitStack() as stack:
             state = StateFile.load(paths) if resume else StateFile.create(paths)
             await asyncio.to_thread(write_config, config, paths)

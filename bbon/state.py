@@ -1,7 +1,11 @@
 """What a run has to remember to go on after being stopped or killed: `state.json`, rewritten at every change."""
 
+import fcntl
+import logging
+import os
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from time import perf_counter
 
 from agent_s3.paths import RunPaths
@@ -11,6 +15,28 @@ from bbon.errors import RunFolderError
 from bbon.types import Frozen
 from llm.chat import Usage
 from vm_pool.provider import Snapshot
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def claimed(folder: Path) -> Generator[None]:
+    """Keep other processes out of a folder of records; the claim ends with this process, however it ends.
+
+    Raises: `RunFolderError` when another one is at work in it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise RunFolderError(f"another process is at work in {folder}; wait for it, or stop it first") from error
+    except OSError as error:  # some network file systems know no locks
+        log.warning("%s cannot be kept from other processes: %s", folder, error)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 class RolloutState(Frozen):

@@ -17,6 +17,7 @@ from agent_s3.types import RolloutResult, RolloutStatus
 from bbon import best_of_n
 from bbon.models import Models
 from bbon.recorded import logging_to
+from bbon.state import claimed
 from bbon.types import Listener, RunConfig, RunEvent, RunResult
 from benchmarks.errors import OUTCOME_OF_ERROR, BenchmarkError
 from benchmarks.results import (
@@ -134,10 +135,15 @@ class Runner:
     async def run(self, tasks: Sequence[BenchTask], *, faults: Sequence[str] = ()) -> BenchResult:
         """All tasks, in order, `parallel_tasks` at a time.
 
-        Raises: `BenchmarkError` when the folder holds another benchmark run.
+        Raises: `BenchmarkError` when the folder holds another benchmark run, `RunFolderError` when one is under way.
         """
         paths = BenchPaths(self.plan.out)
-        self._claim(paths)
+        self._begin(paths)
+        with claimed(paths.root):
+            results = await self._tasks(tasks, paths)
+        return self._conclude(results, faults, paths)
+
+    async def _tasks(self, tasks: Sequence[BenchTask], paths: BenchPaths) -> list[TaskResult]:
         places = asyncio.Semaphore(self.plan.parallel_tasks)
 
         async def one(number: int, task: BenchTask) -> TaskResult:
@@ -146,9 +152,9 @@ class Runner:
 
         async with asyncio.TaskGroup() as group:
             running = [group.create_task(one(number, task)) for number, task in enumerate(tasks, start=1)]
-        return self._conclude([done.result() for done in running], faults, paths)
+        return [done.result() for done in running]
 
-    def _claim(self, paths: BenchPaths) -> None:
+    def _begin(self, paths: BenchPaths) -> None:
         """Take the folder for this run, or go on in it."""
         if paths.config.exists():
             if not self.plan.resume:

@@ -12,7 +12,7 @@ from agent_s3.types import RolloutResult, Step
 from bbon import best_of_n
 from bbon.errors import RunFolderError
 from bbon.models import Models
-from bbon.state import RunState
+from bbon.state import RunState, claimed
 from bbon.types import Fact, RecordedConfig, RolloutBegan, RunConfig, RunEvent, RunResult, StepTaken, Verdict
 from llm.chat import Abilities, Completion, Request, Usage
 from llm.errors import Unavailable
@@ -365,6 +365,14 @@ async def test_a_run_that_is_over_can_be_resumed_without_any_machine(make: Calla
     again = await run.go(workers([]), picks("nothing"), resume=True)
     assert (again.winner, again.delivered) == (first.winner, first.delivered)
     assert len(run.provider.machines) == machines
+
+
+async def test_two_processes_do_not_work_in_one_run_folder(make: Callable[..., Run]) -> None:
+    run = make(n=1)
+    await run.go(workers(["final.txt"]))
+    with claimed(run.paths.root), pytest.raises(RunFolderError, match="another process is at work"):
+        await run.go(workers([]), resume=True)
+    assert (await run.go(workers([]), resume=True)).winner == 0
 
 
 async def test_a_damaged_verdict_is_judged_again(make: Callable[..., Run]) -> None:
