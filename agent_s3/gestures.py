@@ -83,7 +83,9 @@ def key_names(keys: Sequence[str]) -> tuple[str, ...]:
 
 def _typing(action: Type, places: Sequence[Grounding]) -> tuple[InputEvent, ...]:
     events: list[InputEvent] = [ev.Click(x=p.x, y=p.y) for p in places]
-    if action.overwrite:
+    # Typing replaces a cell of itself, and "select all" there means the whole sheet.
+    in_cell = any(p.element.startswith("table-cell") for p in places)
+    if action.overwrite and not in_cell:
         events += [ev.Chord(keys=("ctrl", "a")), ev.Chord(keys=("backspace",))]
     if action.text:
         events.append(ev.Text(text=action.text))

@@ -35,6 +35,11 @@ CASES: list[tuple[Action, list[Grounding], list[InputEvent]]] = [
         [Click(x=10, y=20), Text(text="x"), Chord(keys=("enter",))],
     ),
     (action("type", overwrite=True), [], [Chord(keys=("ctrl", "a")), Chord(keys=("backspace",))]),
+    (
+        action("type", text="x", element_description="a", overwrite=True),
+        [A.model_copy(update={"element": "table-cell B2"})],
+        [Click(x=10, y=20), Text(text="x")],
+    ),
     (action("scroll", element_description="a", clicks=-3), [A], [Scroll(x=10, y=20, dy=-3)]),
     (action("scroll", element_description="a", clicks=3, shift=True), [A], [Scroll(x=10, y=20, dx=-3)]),
     (
