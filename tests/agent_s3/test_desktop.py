@@ -1,5 +1,6 @@
 """Actions on real desktops, decided by a script."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +104,33 @@ async def test_cells_of_an_open_spreadsheet_are_written(tmp_path: Path):
     assert len(errors) == 2, told(steps)
     assert "not running" in errors[0]
     assert "sheets are: Sheet1" in errors[1]
+
+
+async def shows(machine: Machine, text: str) -> None:
+    """Wait until an element holds a text."""
+    async with asyncio.timeout(90):
+        while not any(text in (node.text or "") for node in (await machine.tree()).root.walk()):
+            await machine.settle(quiet_ms=100, timeout_ms=500)
+
+
+@pytest.mark.desktop("desktop")
+async def test_text_in_a_document_is_selected_where_it_really_is(tmp_path: Path):
+    """LibreOffice says of its text that it is one menu bar higher until the pointer first moves over it."""
+    provider = SandboxProvider()
+    async with provider.session():
+        machine = await provider.boot(Spec(image="desktop"))
+        await machine.write("/home/user/fox.txt", b"The quick brown fox.\nSecond paragraph.\n")
+        await machine.launch(["soffice", "--norestore", "--nologo", "--writer", "/home/user/fox.txt"])
+        await shows(machine, "Second paragraph")
+        await machine.settle(quiet_ms=1000, timeout_ms=20_000)
+        _, steps = await rollout(
+            tmp_path,
+            machine,
+            act("highlight_text_span", starting_phrase="quick", ending_phrase="fox"),
+            act("hotkey", keys=["ctrl", "c"]),
+        )
+        await provider.stop(machine)
+    assert told(steps) == []
+    assert steps[1].delta is not None
+    assert steps[1].delta.clipboard is not None
+    assert steps[1].delta.clipboard.after == "quick brown fox"
