@@ -12,6 +12,7 @@ from agent_s3.elements import Element, content, line, name_of
 from agent_s3.grounding import NotFound
 from agent_s3.observation import Observation, covered_by
 from agent_s3.types import Grounding
+from vm_pool.types import Box
 
 ENOUGH = 0.55
 """Least score of a match."""
@@ -71,9 +72,10 @@ def locate(observation: Observation, phrase: str) -> Grounding | NotFound:
     if best < ENOUGH:
         return NotFound(phrase, "no element fits", _lines(ranked[:_NEAREST], above=0.15))
     rivals = [pair for pair in ranked if pair[0] > best - CLEAR]
-    if not _same_place(rivals):
+    element = _one_place([e for _, e in rivals])
+    if element is None:
         return NotFound(phrase, "several elements fit, name one by its #number", _lines(rivals[:_NEAREST], above=0))
-    return _at(observation, phrase, ranked[0][1], by="tree")
+    return _at(observation, phrase, element, by="tree")
 
 
 def score(phrase: str, element: Element) -> float:
@@ -144,13 +146,14 @@ def _at(observation: Observation, phrase: str, element: Element, *, by: str) -> 
     return Grounding(phrase=phrase, x=x, y=y, box=box, by=by, element=name)
 
 
-def _same_place(rivals: Sequence[tuple[float, Element]]) -> bool:
-    """A label inside its button, or a cell inside its row, is one place: the best one's middle lies in all of them."""
-    best = rivals[0][1].node.box
-    if best is None:
-        return len(rivals) == 1
-    x, y = best.center
-    return all(e.node.box is not None and e.node.box.contains(x, y) for _, e in rivals)
+def _one_place(rivals: Sequence[Element]) -> Element | None:
+    """The first whose middle lies in all of them: a label in its button, a text in its paragraph, a cell in its row."""
+    boxes = [e.node.box for e in rivals]
+    return next((e for e in rivals if all(_middle_in(e.node.box, box) for box in boxes)), None)
+
+
+def _middle_in(inner: Box | None, outer: Box | None) -> bool:
+    return inner is outer or (inner is not None and outer is not None and outer.contains(*inner.center))
 
 
 def _lines(ranked: Sequence[tuple[float, Element]], *, above: float) -> tuple[str, ...]:

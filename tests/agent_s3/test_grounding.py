@@ -127,6 +127,15 @@ def test_a_bare_number_means_the_button_with_that_name_where_there_is_one():
     assert found(seen(seven), "#3").by == "number"
 
 
+def test_a_short_text_at_the_edge_of_its_wide_paragraph_is_one_place_with_it():
+    """So pages are made: each heading and paragraph holds an element of the same text."""
+    wide = node("e/p", "paragraph", "Hi there", (0, 150, 300, 20), text="Hi there")
+    text = node("e/s", "static", "Hi there", (0, 150, 40, 20))
+    assert (found(seen(wide, text), "Hi there").x, found(seen(text, wide), "Hi there").x) == (20, 20)
+    apart = node("e/t", "static", "Hi there", (200, 100, 40, 20))
+    assert "several elements fit" in missed(seen(wide, text, apart), "Hi there").reason
+
+
 def test_an_element_half_off_the_screen_is_clicked_in_its_visible_part():
     edge = node("e/edge", "push-button", "Edge", (300, 180, 100, 100))
     assert (found(seen(edge), "Edge").x, found(seen(edge), "Edge").y) == (310, 190)
