@@ -8,10 +8,10 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
-from pydantic import Field
+from pydantic import FailFast, Field
 
 from vm_pool.errors import BootTimeout, GuestError, GuestTimeout, MachineError, MachineLost
 from vm_pool.events import InputEvent
@@ -51,13 +51,13 @@ class _Info(Frozen):
     height: int
     user: str
     home: str
-    capabilities: frozenset[str]
+    capabilities: Annotated[frozenset[str], FailFast()]
 
 
 class _Seen(Frozen):
     pointer: tuple[int, int] | None = None
     tree: Tree | None = None
-    windows: tuple[Window, ...] | None = None
+    windows: tuple[Window, ...] | None = Field(default=None, fail_fast=True)
     clipboard: str | None = None
     files: FileChanges | None = None
 
@@ -67,7 +67,7 @@ class _Started(Frozen):
 
 
 class _Launched(Frozen):
-    launched: list[list[str]]
+    launched: Annotated[list[Annotated[list[str], FailFast()]], FailFast()]
 
 
 class _Written(Frozen):

@@ -16,9 +16,10 @@ import httpx2
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vm_pool.errors import GuestError, GuestFileNotFound, GuestTimeout, MachineLost
+from vm_pool.guest_json import read_json
 
-ANSWER_LIMIT = 64 * 1024 * 1024
-"""Bytes; more than any answer but a file has."""
+ANSWER_LIMIT = 16 * 1024 * 1024
+"""Bytes; more than any answer but files and pictures has."""
 FILE_LIMIT = 1 << 30
 """Bytes; larger files are refused unless the caller names a larger limit."""
 DEFAULT_TIMEOUT_S = 30.0
@@ -101,13 +102,12 @@ class GuestWire:
             raise ValueError("a guest has either a socket or a URL")
         self._machine_id = machine_id
         self.socket = None if socket is None else SocketFile(socket)
-        transport = httpx2.AsyncHTTPTransport() if self.socket is None else _SocketTransport(self.socket)
-        headers = {"Accept-Encoding": "identity", **({"Authorization": f"Bearer {token}"} if token else {})}
-        base_url = url or "http://guest"
-        self._client = httpx2.AsyncClient(transport=transport, base_url=base_url, headers=headers, timeout=None)
+        self._transport = httpx2.AsyncHTTPTransport() if self.socket is None else _SocketTransport(self.socket)
+        self._headers = {"Accept-Encoding": "identity", **({"Authorization": f"Bearer {token}"} if token else {})}
+        self._base_url = url or "http://guest"
 
     async def aclose(self) -> None:
-        await self._client.aclose()
+        await self._transport.aclose()
 
     async def send(
         self,
@@ -124,9 +124,22 @@ class GuestWire:
         repeatable: bool = True,
     ) -> Answer:
         """Any status is an answer. `repeatable`: safe to send once more after a dropped connection."""
-        request = self._client.build_request(
-            method, path, params=query, json=json_body, content=body, files=files, data=form
-        )
+        # By hand and not by a client, which would keep the guest's cookies and go where it says.
+        try:
+            request = httpx2.Request(
+                method,
+                self._base_url + path,
+                params=query,
+                headers=self._headers,
+                json=json_body,
+                content=body,
+                files=files,
+                data=form,
+                extensions={"timeout": httpx2.Timeout(None).as_dict()},
+            )
+        except UnicodeEncodeError as error:
+            reason = "half a character (a lone surrogate) cannot be sent"
+            raise GuestError(f"{self._machine_id}: {method} {path}: {reason}") from error
         try:
             async with asyncio.timeout(timeout_s):
                 return await self._exchange(request, answer_limit, repeatable)
@@ -157,21 +170,25 @@ class GuestWire:
     def parse(self, body: bytes, model: type[Model]) -> Model:
         """Raises: `GuestError` when the body is not JSON of that form."""
         try:
-            return model.model_validate_json(body)
+            return model.model_validate(read_json(body))
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(map(str, first["loc"])) or "answer"
-            message = f"{self._machine_id}: the guest's answer is malformed: {where}: {first['msg']}"
-            raise GuestError(_one_line(message)) from error
+            raise self._malformed(f"{where}: {first['msg']}") from error
+        except ValueError as error:
+            raise self._malformed(str(error)) from error
 
     def refusal(self, answer: Answer) -> GuestError:
         """The guest's reason as an error; its words are cut to one line."""
         try:
-            said = _Refusal.model_validate_json(answer.body)
-        except ValidationError:
+            said = _Refusal.model_validate(read_json(answer.body))
+        except ValueError:
             said = _Refusal(message=answer.body[:_MESSAGE_LIMIT].decode(errors="replace"))
         kind = GuestFileNotFound if said.kind == "not_found" else GuestError
         return kind(f"{self._machine_id}: {_one_line(said.message) or f'HTTP {answer.status}'}")
+
+    def _malformed(self, reason: str) -> GuestError:
+        return GuestError(_one_line(f"{self._machine_id}: the guest's answer is malformed: {reason}"))
 
     async def _exchange(self, request: httpx2.Request, answer_limit: int, repeatable: bool) -> Answer:
         try:
@@ -184,7 +201,7 @@ class GuestWire:
         return await self._exchange_once(request, answer_limit)
 
     async def _exchange_once(self, request: httpx2.Request, answer_limit: int) -> Answer:
-        response = await self._client.send(request, stream=True)
+        response = await self._transport.handle_async_request(request)
         try:
             body = bytearray()
             async for chunk in response.aiter_raw():

@@ -28,6 +28,9 @@ from vm_pool.types import Box, Completed, Frame, Look, LookPart, MachineInfo, Pe
 
 _EXECUTE_S = 130.0
 """The server itself ends a command after 120 s."""
+_PICTURE_LIMIT = 64 * 1024 * 1024
+_OUTPUT_LIMIT = 64 * 1024 * 1024
+"""Bytes; the server itself limits neither."""
 _READY_POLL_S = 0.5
 _LAUNCH = "import subprocess,sys; print(subprocess.Popen(sys.argv[1:], start_new_session=True).pid)"
 _WITH_STDIN = 'data=$1; shift; printf %s "$data" | base64 -d | "$@"'
@@ -92,7 +95,7 @@ class OSWorldMachine:
         await self._wire.aclose()
 
     async def screenshot(self) -> Frame:
-        body = await self._wire.ok("GET", "/screenshot")
+        body = await self._wire.ok("GET", "/screenshot", answer_limit=_PICTURE_LIMIT)
         try:
             return await asyncio.to_thread(Frame.from_image_file, body, taken_at=time.time())
         except (UnidentifiedImageError, OSError, ValueError) as error:
@@ -198,7 +201,9 @@ class OSWorldMachine:
 
     async def _execute(self, command: Sequence[str]) -> _Executed:
         body = {"command": list(command), "shell": False}
-        return await self._wire.post_json("/execute", body, _Executed, timeout_s=_EXECUTE_S, repeatable=False)
+        return await self._wire.post_json(
+            "/execute", body, _Executed, timeout_s=_EXECUTE_S, answer_limit=_OUTPUT_LIMIT, repeatable=False
+        )
 
     async def _cursor(self) -> tuple[int, int] | None:
         answer = await self._wire.ok("GET", "/cursor_position")

@@ -8,16 +8,22 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field
+
+_MOST_PIXELS = 2**26
+"""Of a picture file: small files can hold enormous pictures."""
 
 
 class Frozen(BaseModel):
-    """Base of the data of this package: immutable, and unknown fields are an error."""
+    """Base of the data of this package: immutable, and unknown fields are an error.
+
+    Lists that come from guests are `FailFast`: a kilobyte of error for each of a million elements is too much.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -83,9 +89,14 @@ class Frame:
 
     @classmethod
     def from_image_file(cls, data: bytes, *, taken_at: float) -> "Frame":
-        """Raises: `PIL.UnidentifiedImageError` when `data` is no PNG, JPEG or WebP picture."""
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
-            return cls(np.asarray(image.convert("RGB")), taken_at)
+        """Raises: `PIL.UnidentifiedImageError` when it is no PNG, JPEG or WebP file; `ValueError` when it is huge."""
+        try:
+            with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
+                if image.width * image.height > _MOST_PIXELS:
+                    raise ValueError(f"a picture of {image.width}x{image.height} px is larger than any screen")
+                return cls(np.asarray(image.convert("RGB")), taken_at)
+        except Image.DecompressionBombError as error:
+            raise ValueError(str(error)) from error
 
 
 class Box(Frozen):
@@ -117,12 +128,12 @@ class Node(Frozen):
     value: float | None = None
     box: Box | None = None
     """None when the element is not showing on screen."""
-    states: frozenset[str] = frozenset()
+    states: Annotated[frozenset[str], FailFast()] = frozenset()
     """AT-SPI states, e.g. `focused`, `checked`, `enabled`, `editable`, `selected`, `expanded`."""
     description: str = ""
     attributes: dict[str, str] = {}
-    actions: tuple[str, ...] = ()
-    children: tuple["Node", ...] = ()
+    actions: Annotated[tuple[str, ...], FailFast()] = ()
+    children: Annotated[tuple["Node", ...], FailFast()] = ()
 
     def walk(self) -> Iterator["Node"]:
         """This node and all below it, parents before children."""
@@ -185,7 +196,7 @@ class FileChange(Frozen):
     """Permission bits, e.g. 0o644."""
     text_before: str | None = None
     text: str | None = None
-    """Whole content of small UTF-8 text files (at most 16 KiB); None otherwise."""
+    """Whole content of small UTF-8 text files (at most 16 KiB); None otherwise, or when one answer holds much text."""
 
 
 class FileChanges(Frozen):
@@ -193,7 +204,7 @@ class FileChanges(Frozen):
 
     cursor: str
     """Pass as `since` to the next call."""
-    changes: tuple[FileChange, ...] = ()
+    changes: Annotated[tuple[FileChange, ...], FailFast()] = ()
     dropped: int = 0
     """How many further changes were left out because of the limit."""
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from test_framebuffer import header, write
 
 from vm_pool.errors import BootTimeout, GuestError, GuestFileNotFound, GuestTimeout, MachineLost
-from vm_pool.events import Move
+from vm_pool.events import Move, Text
 from vm_pool.framebuffer import FRAMEBUFFER_NAME
 from vm_pool.guest_client import GuestMachine
 from vm_pool.providers.fake import fake_info
@@ -212,6 +213,41 @@ async def test_an_answer_that_is_not_the_protocol_is_one_clear_line(guest, machi
         await machine.windows()
     assert "\n" not in str(refusal.value)
     assert len(str(refusal.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"windows": [' + b"0," * 100_000 + b"0]}",
+        b'{"tree": {"root": {"id": "", "role": "", "children": [' + b"0," * 100_000 + b"0]}}}",
+        b'{"files": {"cursor": "", "changes": [' + b"0," * 100_000 + b"0]}}",
+        b'{"pointer": [' + b'"",' * 100_000 + b"0]}",
+        b'{"tree": {"root": {"id": "", "role": "", "attributes": {' + b'"":0,' * 100_000 + b'"a":0}}}}',
+        b"{" + b'"a":0,' * 100_000 + b'"a":0}',
+        b'{"tree": {"root": {"id": "", "role": "", "children": [' + b'{"id":"","role":""},' * 100_000 + b"0]}}}",
+    ],
+)
+async def test_a_flood_of_faults_is_not_kept_in_memory(guest, machine, body):
+    """An error for each element of an answer of a few megabytes would take gigabytes."""
+    guest.answers["/v1/look"] = answer(body)
+    with pytest.raises(GuestError, match="malformed") as refusal:
+        await machine.windows()
+    cause = refusal.value.__cause__
+    assert not isinstance(cause, ValidationError) or cause.error_count() < 5
+
+
+async def test_what_a_guest_would_have_us_remember_is_forgotten(guest, machine):
+    body = b'{"windows": []}'
+    head = f"HTTP/1.1 200 OK\r\nSet-Cookie: \xff=1; Path=/\r\nContent-Length: {len(body)}\r\n\r\n"
+    guest.answers["/v1/look"] = head.encode("latin-1") + body
+    assert await machine.windows() == ()
+    assert await machine.windows() == ()
+
+
+async def test_text_that_cannot_be_sent_is_refused(machine):
+    for call in (machine.run(["echo", "\ud83d"]), machine.perform([Text(text="\ud83d")]), machine.read("\ud83d")):
+        with pytest.raises(GuestError, match="lone surrogate"):
+            await call
 
 
 async def test_a_tree_as_deep_as_they_come_is_read(guest, machine):

@@ -168,7 +168,7 @@ async def test_the_clipboard_is_shared_with_programs(machine):
 async def test_osworlds_routes_keep_the_contract_of_machines(machine):
     info = machine.info.model_copy(update={"capabilities": frozenset({"tree"})})
     assert machine._wire.socket
-    token = machine._wire._client.headers["authorization"].removeprefix("Bearer ")
+    token = machine._wire._headers["Authorization"].removeprefix("Bearer ")
     osworld = OSWorldMachine(info, socket=machine._wire.socket.path, token=token)
     for check in CHECKS.values():
         await check(osworld)

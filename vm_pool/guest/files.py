@@ -30,10 +30,10 @@ def read(path: str, max_bytes: int | None) -> bytes:
         raise not_found(f"no file {path!r}") from error
     except OSError as error:
         raise Refused(f"cannot read {path!r}: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise Refused(f"cannot read {path!r}: not a regular file")
     with os.fdopen(fd, "rb") as file:
-        kind = os.fstat(fd)
-        if not stat.S_ISREG(kind.st_mode):
-            raise Refused(f"cannot read {path!r}: not a regular file")
         data = file.read() if max_bytes is None else file.read(max_bytes + 1)
     if max_bytes is not None and len(data) > max_bytes:
         raise Refused(f"{path!r} is larger than {max_bytes} bytes", status=413, kind="too_large")
@@ -43,9 +43,9 @@ def read(path: str, max_bytes: int | None) -> bytes:
 def write(path: str, data: bytes, mode: int) -> None:
     """Create or replace a file in one step, making parent directories. Raises: `Refused`."""
     target = Path(os.path.realpath(path))
-    if target.is_dir():
-        raise Refused(f"cannot write {path!r}: it is a directory")
     try:
+        if target.is_dir():
+            raise Refused(f"cannot write {path!r}: it is a directory")
         target.parent.mkdir(parents=True, exist_ok=True)
         _replace(target, data, mode)
     except OSError as error:

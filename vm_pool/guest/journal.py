@@ -23,6 +23,8 @@ HASH_LIMIT = 64 * 1024 * 1024
 _ALL_TEXT_LIMIT = 16 * 1024 * 1024
 """Bytes of text that are kept in memory so that `text_before` can be told."""
 MAX_CHANGES = 500
+_ANSWER_TEXT_LIMIT = 2 * 1024 * 1024
+"""Characters of text in one answer; what has no room comes without."""
 _MAX_FILES = 200_000
 _KEPT_STEPS = 50_000
 
@@ -154,6 +156,10 @@ class Step(NamedTuple):
     after: Entry | None
 
 
+Change = tuple[str, "Entry | None", "Entry | None"]
+"""Path, what it was and what it is."""
+
+
 class Journal:
     """Watches roots since `start`. Cursors belong to one journal: those of another server start are refused."""
 
@@ -192,11 +198,11 @@ class Journal:
             first = self._step_of(since)
             self._scan()
             before = dict(self._origin) if since is None else self._before(first)
-            changed = [(path, old, self._entries.get(path)) for path, old in sorted(before.items())]
+            changed: list[Change] = [(path, old, self._entries.get(path)) for path, old in sorted(before.items())]
             found = [change for change in changed if _is_change(change[1], change[2])]
             return {
                 "cursor": f"{self._epoch}:{self._number}",
-                "changes": [_change(*change) for change in found[:MAX_CHANGES]],
+                "changes": [_change(*change) for change in _with_room_for_text(found[:MAX_CHANGES])],
                 "dropped": max(0, len(found) - MAX_CHANGES),
             }
 
@@ -318,6 +324,21 @@ def _is_change(before: Entry | None, after: Entry | None) -> bool:
     if before is None or after is None:
         return before is not after
     return after.differs(before)
+
+
+def _with_room_for_text(found: list[Change]) -> list[Change]:
+    room = _ANSWER_TEXT_LIMIT
+    kept: list[Change] = []
+    for path, before, after in found:
+        size = sum(len(entry.text) for entry in (before, after) if entry and entry.text)
+        fits = size <= room
+        room -= size if fits else 0
+        kept.append((path, before, after) if fits else (path, _without_text(before), _without_text(after)))
+    return kept
+
+
+def _without_text(entry: Entry | None) -> Entry | None:
+    return entry and entry._replace(text=None)
 
 
 def _change(path: str, before: Entry | None, after: Entry | None) -> dict[str, Any]:

@@ -111,6 +111,14 @@ def test_many_changes_are_cut_and_counted(journal, home):
     assert found.dropped == 100
 
 
+def test_much_text_leaves_later_changes_without_theirs(journal, home):
+    for number in range(300):
+        (home / f"f{number:03}").write_text("x" * 16_000)
+    (home / "small").write_text("y")
+    texts = [change.text for change in changes(journal).changes]
+    assert texts == ["x" * 16_000] * 131 + [None] * 169 + ["y"]
+
+
 @pytest.mark.parametrize("cursor", ["", "x", "1", "other:3", "{epoch}:99", "{epoch}:x"])
 def test_a_cursor_of_another_journal_is_refused(journal, cursor):
     epoch = changes(journal).cursor.partition(":")[0]
