@@ -1,7 +1,8 @@
 """Picking the best of N rollouts, or none, in one question over all of them.
 
 Rollouts that ended in the same state are shown once: a model that is bad at four options is better at two, and equal
-results cannot be told apart anyway. If all ended alike after having changed something, nothing is asked.
+results cannot be told apart anyway. If all ended alike, a judge that writes is asked whether that is right; one that
+answers by letters is not, since it cannot tell that all are wrong (see `bbon.letters`).
 """
 
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ async def judge(
     if not found:
         reasons = "No rollout came to an end that can be judged."
         return Verdict(winner=None, confidence=1.0, reasons=reasons, method="no_candidate")
-    if len(found) == 1 and len(candidates) > 1 and found[0].candidate.changed:
+    if len(found) == 1 < len(candidates) and found[0].candidate.changed and letters.usable(model.abilities):
         return _all_equal(found[0])
     verdict = await _ask(task, [outcome.candidate for outcome in found], model, frames, seed=seed)
     return verdict.model_copy(update={"reasons": " ".join([verdict.reasons, *_same(found)])})

@@ -220,12 +220,13 @@ async def test_the_judge_may_choose_none_and_nothing_is_delivered(make: Callable
     assert result.verdict is not None
 
 
-async def test_equal_results_cost_no_judge(make: Callable[..., Run]) -> None:
-    judge = picks("Documents/final.txt")
+@pytest.mark.parametrize(("wanted", "winner"), [("Documents/final.txt", 0), ("perfect.txt", None)])
+async def test_equal_results_are_judged_once_and_can_all_be_wrong(
+    make: Callable[..., Run], wanted: str, winner: int | None
+) -> None:
+    judge = picks(wanted)
     result = await make(n=2).go(workers(["final.txt", "final.txt"]), judge)
-    assert result.verdict is not None
-    assert result.verdict.method == "all_equal"
-    assert (judge.asked, result.winner) == ([], 0)
+    assert (len(judge.asked), result.winner) == (1, winner)
 
 
 async def test_a_judge_that_fails_is_asked_again_on_resume_and_nothing_else_is_done_twice(

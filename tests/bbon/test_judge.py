@@ -134,10 +134,18 @@ async def test_a_provider_that_fails_is_an_error_and_no_verdict(frames: FrameSto
         await decide([option(0, "a"), option(1, "b")], [Unavailable("gone")], frames)
 
 
-async def test_equal_end_states_are_shown_once_and_all_equal_ones_ask_nothing(frames: FrameStore) -> None:
+@pytest.mark.parametrize(("choice", "winner"), [("A", 1), ("none", None)])
+async def test_equal_end_states_everywhere_are_right_only_if_the_judge_says_so(
+    frames: FrameStore, choice: str, winner: int | None
+) -> None:
     equal = [option(0, "a", end_state="s", steps=5), option(1, "a", end_state="s", steps=3)]
-    verdict, model = await decide(equal, [], frames)
-    assert (verdict.winner, verdict.method, model.asked) == (1, "all_equal", [])
+    verdict, _ = await decide(equal, [says(choice=choice)], frames)
+    assert (verdict.winner, verdict.method) == (winner, "single")
+    assert len(verdict.ballots[0].order) == 1
+
+
+async def test_equal_end_states_are_shown_once(frames: FrameStore) -> None:
+    equal = [option(0, "a", end_state="s", steps=5), option(1, "a", end_state="s", steps=3)]
     verdict, model = await decide([*equal, option(2, "b", end_state="t")], [says(choice="A")], frames)
     assert "Rollouts 0, 1 ended in the same state" in verdict.reasons
     assert len(verdict.ballots[0].order) == 2
@@ -206,6 +214,12 @@ async def test_averaging_over_rotations_cancels_a_bias_for_the_first_place(frame
         assert verdict.citations == (Citation(candidate=3, step=0),)
         assert "averaged over 5 orders" in verdict.reasons
         assert sum((verdict.ballots[0].probabilities or {}).values()) == pytest.approx(1)
+
+
+async def test_a_small_model_is_not_asked_whether_an_end_that_all_reached_is_right(frames: FrameStore) -> None:
+    equal = [option(0, "a", end_state="s", steps=5), option(1, "a", end_state="s", steps=3)]
+    verdict, model = await decide(equal, [], frames, abilities=LOCAL)
+    assert (verdict.winner, verdict.method, model.asked) == (1, "all_equal", [])
 
 
 async def test_a_small_model_is_not_asked_about_rollouts_that_did_nothing(frames: FrameStore) -> None:
