@@ -146,7 +146,7 @@ async def test_equal_end_states_everywhere_are_right_only_if_the_judge_says_so(
 
 async def test_equal_end_states_are_shown_once(frames: FrameStore) -> None:
     equal = [option(0, "a", end_state="s", steps=5), option(1, "a", end_state="s", steps=3)]
-    verdict, model = await decide([*equal, option(2, "b", end_state="t")], [says(choice="A")], frames)
+    verdict, _ = await decide([*equal, option(2, "b", end_state="t")], [says(choice="A")], frames)
     assert "Rollouts 0, 1 ended in the same state" in verdict.reasons
     assert len(verdict.ballots[0].order) == 2
 
