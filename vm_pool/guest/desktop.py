@@ -12,7 +12,7 @@ from .accessibility import Accessibility
 from .clipboard import Clipboard
 from .dbus_wire import BusError
 from .inputs import Inputs
-from .journal import Journal, Root
+from .journal import Journal
 from .once import Once
 from .processes import Processes
 from .screen import Screen
@@ -30,14 +30,14 @@ _LET_GO_S = 2.0
 class Desktop:
     """The running session as seen by the request handlers."""
 
-    def __init__(self, config: SessionConfig, processes: Processes, journal_roots: list[str]):
+    def __init__(self, config: SessionConfig, processes: Processes, journal: Journal):
         self.config = config
         self.processes = processes
         self.home = processes.home
         self.accessibility = Accessibility(
             processes.env["DBUS_SESSION_BUS_ADDRESS"], lambda *window: self.windows.locate(*window)
         )
-        self.journal = Journal([Root.parse(root) for root in journal_roots])
+        self.journal = journal
         self.performed: Once[dict[str, Any]] = Once(keep=1024)
         self.completed: Once[dict[str, Any]] = Once(keep=64)
         self.started: Once[int] = Once(keep=256)

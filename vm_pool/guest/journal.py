@@ -4,11 +4,14 @@ A scan reads directories only; contents are read when size, time or inode differ
 Left out as noise, see `is_noise`: what programs write for themselves. Directories are reported with a slash at the end.
 """
 
+import contextlib
 import fnmatch
 import hashlib
+import json
 import os
 import re
 import stat
+import sys
 import threading
 import uuid
 from collections.abc import Callable
@@ -161,10 +164,15 @@ Change = tuple[str, "Entry | None", "Entry | None"]
 
 
 class Journal:
-    """Watches roots since `start`. Cursors belong to one journal: those of another server start are refused."""
+    """Watches roots since the machine's first start. Cursors belong to one start: those of another are refused.
 
-    def __init__(self, roots: list[Root]):
+    `stock` is the file that keeps what there was at the first start, for a machine that is started again from its
+    disk; without it, or when it holds nonsense, changes are counted from this start.
+    """
+
+    def __init__(self, roots: list[Root], stock: Path | None = None):
         self._roots = roots
+        self._stock = stock
         self._epoch = uuid.uuid4().hex[:12]
         self._entries: dict[str, Entry] = {}
         self._seen: dict[str, _Seen] = {}
@@ -177,11 +185,15 @@ class Journal:
         self._started = threading.Event()
 
     def start(self) -> None:
-        """Take stock; changes are counted from here."""
+        """Take stock, or compare with the stock that was taken at the machine's first start."""
         with self._lock:
+            remembered = _read_stock(self._stock)
+            self._entries = remembered or {}
             self._scan()
-            self._steps.clear()
-            self._origin.clear()
+            if remembered is None:
+                self._steps.clear()
+                self._origin.clear()
+                _write_stock(self._stock, self._entries)
         self._started.set()
 
     @property
@@ -294,6 +306,31 @@ class Journal:
             self._entries[path] = entry
         if len(self._steps) > _KEPT_STEPS:
             del self._steps[: _KEPT_STEPS // 10]
+
+
+def _read_stock(path: Path | None) -> dict[str, Entry] | None:
+    """None when there is none yet, or none that can be used."""
+    if path is None or not path.exists():
+        return None
+    try:
+        return {name: Entry(*fields) for name, fields in json.loads(path.read_text("ascii")).items()}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        sys.stderr.write(f"journal: {path} is of no use, changes are counted from now: {error}\n")
+        return None
+
+
+def _write_stock(path: Path | None, entries: dict[str, Entry]) -> None:
+    """Whole or not at all; a full disk costs the memory of the first start, not the machine."""
+    if path is None:
+        return
+    partial = path.with_suffix(".partial")
+    try:
+        partial.write_text(json.dumps(entries), "ascii")
+        partial.replace(path)
+    except OSError as error:
+        sys.stderr.write(f"journal: {path} cannot be written: {error}\n")
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def _listing(directory: str) -> list[tuple[str, os.stat_result]]:

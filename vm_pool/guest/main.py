@@ -27,6 +27,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--size", type=parse_size, default=(1920, 1080), help="screen size, e.g. 1920x1080")
     parser.add_argument("--frames", type=Path, required=True, help="directory on tmpfs for the framebuffer file")
     parser.add_argument("--journal", action="append", default=[], metavar="DIR[=PREFIX]", help="watch files below DIR")
+    parser.add_argument("--journal-stock", type=Path, help="file that keeps what there was at the first start")
     parser.add_argument("--user", default="user", help="the desktop's user (default: user)")
     parser.add_argument("--open-osworld-routes", action="store_true", help="no token for OSWorld's own routes")
     return parser.parse_args(argv)

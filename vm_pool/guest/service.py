@@ -9,6 +9,7 @@ from Xlib.error import ConnectionClosedError, DisplayError
 from . import osworld, v1
 from .desktop import Desktop
 from .http_wire import Server, listen_tcp, listen_unix
+from .journal import Journal, Root
 from .processes import Processes
 from .routing import Router
 from .session import SessionConfig
@@ -18,7 +19,8 @@ class Service:
     """Opens the desktop and answers requests until closed. Raises on making: `OSError`."""
 
     def __init__(self, arguments: argparse.Namespace, token: str, config: SessionConfig, processes: Processes):
-        self._desktop = Desktop(config, processes, arguments.journal)
+        journal = Journal([Root.parse(root) for root in arguments.journal], arguments.journal_stock)
+        self._desktop = Desktop(config, processes, journal)
         router = Router(
             self._desktop, v1.ROUTES, osworld.ROUTES, token=token, open_osworld_routes=arguments.open_osworld_routes
         )

@@ -47,7 +47,7 @@ def make_disk(folder: MachineFolder, state: DiskState, rootfs: Path, copy_of: Pa
     """The disk part: a fresh upper directory with the user's home, or a copy of a saved one."""
     make_passage(folder.disk)
     write_state(folder.disk, state)
-    for place in (folder.work, folder.merged):
+    for place in (folder.work, folder.merged, folder.journal):
         make_folder_for_machine(place, 0o755)
     if copy_of:
         copy_upper(copy_of, folder.upper)

@@ -81,6 +81,7 @@ def bwrap(launch: Launch, seccomp_fd: int) -> list[str]:
         *("--dev", "/dev", "--proc", "/proc", "--tmpfs", "/run"),
         *("--bind", str(launch.folder.ctl), f"{RUN}/ctl"),
         *("--bind", str(launch.folder.frames), f"{RUN}/frames"),
+        *("--bind", str(launch.folder.journal), f"{RUN}/journal"),
         *("--ro-bind", str(launch.guest_code), GUEST_CODE),
         *("--unshare-all", "--unshare-user", "--uid", str(UID), "--gid", str(UID), "--hostname", "desktop"),
         *("--cap-drop", "ALL", "--disable-userns", "--seccomp", str(seccomp_fd)),
@@ -97,7 +98,8 @@ def guest_server(launch: Launch) -> list[str]:
             "--token-file",
             f"{RUN}/ctl/{launch.folder.token.name}",
         ),
-        *("--size", f"{launch.spec.width}x{launch.spec.height}", "--frames", f"{RUN}/frames", "--journal", HOME),
+        *("--size", f"{launch.spec.width}x{launch.spec.height}", "--frames", f"{RUN}/frames"),
+        *("--journal", HOME, "--journal-stock", f"{RUN}/journal/stock.json"),
     ]
 
 

@@ -1,6 +1,7 @@
 """What the sandbox provider keeps on disk, and who owns it.
 
 <state>/machines/<id>/   state.json  upper/ work/ merged/ (overlay)  log     survives the run when the disk is kept
+                         journal/ (what files there were at the first start)
 <state>/snapshots/<id>/  state.json  upper/
 <state>/guests/<sha>/    the guest server's code, compiled for an image's Python
 <runtime>/<id>/          ctl/ (socket, token, launched.json)  frames/        on tmpfs, gone with the machine
@@ -85,6 +86,11 @@ class MachineFolder:
     @property
     def log(self) -> Path:
         return self.disk / "log"
+
+    @property
+    def journal(self) -> Path:
+        """What the guest's journal of files keeps between starts; not in the overlay, so that no fork inherits it."""
+        return self.disk / "journal"
 
     @property
     def ctl(self) -> Path:

@@ -119,6 +119,45 @@ def test_much_text_leaves_later_changes_without_theirs(journal, home):
     assert texts == ["x" * 16_000] * 131 + [None] * 169 + ["y"]
 
 
+def test_a_later_start_tells_what_changed_since_the_first_one(home, tmp_path_factory):
+    stock = tmp_path_factory.mktemp("kept") / "stock.json"
+    roots = [Root.parse(f"{home}=/home/user")]
+    first = Journal(roots, stock)
+    first.start()
+    cursor = changes(first).cursor
+    (home / "new.txt").write_text("new\n")
+    (home / "old.txt").unlink()
+    Path(os.fsdecode(os.fsencode(home) + b"/caf\xe9")).write_text("x")
+    second = Journal(roots, stock)
+    second.start()
+    assert told(changes(second)) == told(changes(first))
+    with pytest.raises(Refused, match="cursor"):
+        second.changes(cursor)
+    (home / "new.txt").unlink()
+    third = Journal(roots, stock)
+    third.start()
+    assert [change.path for change in changes(third).changes] == ["/home/user/caf�", "/home/user/old.txt"]
+
+
+@pytest.mark.parametrize("nonsense", [b"", b"{", b"[]", b'{"/a": 3}', b'{"/a": [1]}', b"\xff", b"[" * 100_000])
+def test_a_stock_that_is_of_no_use_is_taken_anew(home, tmp_path_factory, nonsense, capsys):
+    stock = tmp_path_factory.mktemp("kept") / "stock.json"
+    stock.write_bytes(nonsense)
+    for _ in range(2):
+        journal = Journal([Root.parse(f"{home}=/home/user")], stock)
+        journal.start()
+        assert changes(journal).changes == ()
+    assert "counted from now" in capsys.readouterr().err
+
+
+def test_a_stock_that_cannot_be_written_costs_no_more_than_itself(home, tmp_path, capsys):
+    journal = Journal([Root.parse(f"{home}=/home/user")], tmp_path / "missing" / "stock.json")
+    journal.start()
+    (home / "new.txt").write_text("new\n")
+    assert [change.path for change in changes(journal).changes] == ["/home/user/new.txt"]
+    assert "cannot be written" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("cursor", ["", "x", "1", "other:3", "{epoch}:99", "{epoch}:x"])
 def test_a_cursor_of_another_journal_is_refused(journal, cursor):
     epoch = changes(journal).cursor.partition(":")[0]

@@ -241,6 +241,24 @@ async def test_a_machine_that_cannot_be_cleared_up_does_not_keep_the_others(plac
     places.runtime.rmdir()
 
 
+async def test_a_revived_machine_tells_what_changed_since_its_first_start_and_a_fork_since_its_own(provider):
+    machine = await provider.boot(SLIM)
+    await machine.write(NOTE, b"before the stop")
+    snapshot = await provider.snapshot(machine)
+    await provider.stop(machine, keep_disk=True)
+    revived = await provider.revive(machine.info.machine_id)
+    assert await _changed(revived) == [(NOTE, "created", "before the stop")]
+    await revived.write(NOTE, b"after it")
+    assert await _changed(revived) == [(NOTE, "created", "after it")]
+    assert await _changed(await provider.fork(snapshot)) == []
+
+
+async def _changed(machine: Machine) -> list[tuple[str, str, str | None]]:
+    files = (await machine.look(frozenset({"files"}))).files
+    assert files is not None
+    return [(change.path, change.kind, change.text) for change in files.changes]
+
+
 async def test_a_killed_run_takes_its_machines_along_and_leaves_disks_that_can_be_revived_or_collected(
     provider, places
 ):
