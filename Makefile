@@ -41,6 +41,7 @@ fmt: setup-dev
 bench: setup
 	$(AGENT) pool image build slim
 	$(AGENT) pool bench --provider sandbox --json
+	$(AGENT) bench steps --json
 	$(AGENT) bench mini --model local -n 4 --json
 
 lock: setup-dev

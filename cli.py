@@ -207,6 +207,18 @@ def bench_mini(
     raise typer.Exit(WINNER if result.table.single.tasks else BREAKDOWN)
 
 
+@bench.command("steps")
+def bench_steps(
+    ctx: typer.Context,
+    provider: flags.ProviderName = "sandbox",
+    image: flags.ImageName = "slim",
+    as_json: flags.AsJson = False,
+) -> None:
+    """Measure what a step costs besides the model and the settling of the screen."""
+    services: Services = ctx.obj
+    pool_cli.print_measured(services.measure_steps, services.make_provider(provider), image, as_json=as_json)
+
+
 async def _bench(services: Services, options: Mapping[str, Any], live: "LiveBoards") -> "BenchResult":
     from benchmarks.errors import BenchmarkError
     from viewer.faults import UserMistake
@@ -273,7 +285,13 @@ async def _measure(*args: Any, **options: Any) -> Mapping[str, Any]:
     return await measure(*args, **options)
 
 
-SERVICES = Services(bench_mini=_bench_mini, measure=_measure)
+async def _measure_steps(*args: Any, **options: Any) -> Mapping[str, Any]:
+    from benchmarks.step_speed import measure
+
+    return await measure(*args, **options)
+
+
+SERVICES = Services(bench_mini=_bench_mini, measure=_measure, measure_steps=_measure_steps)
 """What the commands call when nothing else is passed."""
 
 

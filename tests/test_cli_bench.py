@@ -1,7 +1,8 @@
 """A benchmark while it runs and its table, played by a double."""
 
 import io
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from benchmarks.runner import TaskBegan, TaskEvent, TaskOver
 from benchmarks.table import tabulate
 from viewer.boards import LiveBoards
 from viewer.console import ProgressConsole
+from vm_pool.provider import Provider
 
 
 def rollout(index: int, score: float | None) -> RolloutScore:
@@ -77,6 +79,29 @@ def test_json_is_the_whole_result(capsys: pytest.CaptureFixture[str], tmp_path: 
     cli.main(["bench", "mini", "-n", "3", "--json", "--out", str(tmp_path)], SERVICES)
 
     assert BenchResult.model_validate_json(capsys.readouterr().out) == bench_result(3)
+
+
+SPEEDS = {
+    "provider": "fake",
+    "image": "slim",
+    "metrics": {"step_own_ms": {"min": 1.0, "p50": 2.0, "max": 3.0, "n": 4}},
+    "ratios": {"scrot_over_frame": 43.3},
+}
+
+
+async def measured(provider: Provider, image: str, **_: object) -> Mapping[str, object]:
+    return {**SPEEDS, "provider": provider.name, "image": image}
+
+
+def test_speeds_are_printed_as_a_table_with_their_ratios_and_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    services = replace(cli.SERVICES, measure_steps=measured)
+
+    assert cli.main(["bench", "steps", "--provider", "fake"], services) == 0
+    shown = capsys.readouterr().out
+    assert "step_own_ms" in shown
+    assert "scrot_over_frame: 43.3" in shown
+    assert cli.main(["bench", "steps", "--provider", "fake", "--json"], services) == 0
+    assert json.loads(capsys.readouterr().out) == SPEEDS
 
 
 @pytest.mark.parametrize(

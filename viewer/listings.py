@@ -63,12 +63,14 @@ def print_collected(strays: Sequence[Stray], *, failed: Sequence[tuple[Stray, st
 
 
 def print_speeds(console: Console, report: Mapping[str, Any]) -> None:
-    """The figures of `pool bench`; `report` is in the form of `benchmarks.pool_speed`."""
+    """The figures of `pool bench` and `bench steps`, in the form of `benchmarks.pool_speed` and `step_speed`."""
     console.print(f"{report['provider']}, image {report['image']}")
     table = _table("metric", "min", "p50", "max", "n")
     for name, figures in report["metrics"].items():
         table.add_row(name, *(f"{figures[key]:.4g}" for key in ("min", "p50", "max")), str(figures["n"]))
     console.print(table)
+    for name, ratio in report.get("ratios", {}).items():
+        console.print(f"{name}: {ratio:.4g}")
 
 
 class Figure(NamedTuple):

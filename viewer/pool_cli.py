@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from viewer import flags
 from viewer.exits import BREAKDOWN
-from viewer.services import Services, group
+from viewer.services import Benchmark, Services, group
+
+if TYPE_CHECKING:  # imported where it is used: `agent-s3 --help` loads none of it
+    from vm_pool.provider import Provider
 
 pool = group("Desktops: images, running machines, speed.")
 images = group("Images that desktops start from.")
@@ -95,15 +98,18 @@ def pool_bench(
     as_json: flags.AsJson = False,
 ) -> None:
     """Measure a provider: starting desktops, memory, frames, input, settling."""
+    services: Services = ctx.obj
+    print_measured(services.measure, services.make_provider(provider), image, as_json=as_json)
+
+
+def print_measured(measure: Benchmark, provider: "Provider", image: str, *, as_json: bool) -> None:
+    """Measure something about a provider's machines and print the report."""
     from viewer.console import for_progress, for_results
     from viewer.listings import print_speeds
     from viewer.signals import run_until_signal
 
-    services: Services = ctx.obj
-    note = for_progress().print
-
     async def work() -> Mapping[str, Any]:
-        return await services.measure(services.make_provider(provider), image, on_note=note)
+        return await measure(provider, image, on_note=for_progress().print)
 
     report = run_until_signal(work())
     if as_json:

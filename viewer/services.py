@@ -41,6 +41,8 @@ class Services:
     """The signature of `benchmarks.desktop_mini.mini.run`."""
     measure: Benchmark
     """The signature of `benchmarks.pool_speed.measure`."""
+    measure_steps: Benchmark
+    """The signature of `benchmarks.step_speed.measure`."""
     best_of_n: RunCall = _best_of_n
     make_provider: Callable[[str], "Provider"] = _make_provider
     now: Callable[[], datetime] = _local_time
