@@ -1,6 +1,7 @@
 """Real desktops in bubblewrap: isolated, limited, forked, lost, revived and cleared up."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -183,8 +184,8 @@ async def test_a_start_that_is_cancelled_at_any_moment_leaves_nothing(provider, 
         starting = asyncio.create_task(provider.boot(SLIM))
         await asyncio.sleep(delay)
         starting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await starting
+        with contextlib.suppress(asyncio.CancelledError):
+            await provider.stop(await starting)  # on a quick host it has started by then
         assert list(places.machines.iterdir()) == []
         assert list(places.runtime.iterdir()) == []
 
@@ -329,6 +330,7 @@ def test_a_disk_is_copied_where_nothing_else_of_the_host_can_be_seen(places):
     command = copy_command(places.machines / "from", places.machines / "to")
     listing = [*command[: command.index("cp")], "ls", "-A", "/", "/usr/..", "/from"]
     seen = subprocess.run(listing, capture_output=True, text=True, check=True).stdout
+    places.runtime.rmdir()
     assert set(seen.split()) <= {"/:", "/usr/..:", "/from:", "bin", "lib", "lib64", "usr", "proc", "from", "to"}
 
 
