@@ -105,7 +105,7 @@ class Desk:
     async def changed_files(self, cursor: str | None) -> tuple[FileChange, ...]:
         """Files that differ since the rollout began; empty when this machine keeps no journal or is gone.
 
-        A machine that was restarted in between no longer knows the cursor; its own start is used then.
+        A machine that was restarted in between no longer knows the cursor; its first start is used then.
         """
         if "files" not in self._parts:
             return ()

@@ -95,28 +95,6 @@ def _renames(files: Sequence[FileChange]) -> Iterable[Rename]:
             yield Rename(old, created[digest])
 
 
-def net(changes: Iterable[FileChange]) -> tuple[FileChange, ...]:
-    """What changes that followed each other come to: per path from what it first was to what it is now."""
-    first: dict[str, FileChange] = {}
-    last: dict[str, FileChange] = {}
-    for change in changes:
-        first.setdefault(change.path, change)
-        last[change.path] = change
-    joined = (_joined(first[path], last[path]) for path in sorted(last))
-    return tuple(change for change in joined if change is not None)
-
-
-def _joined(first: FileChange, last: FileChange) -> FileChange | None:
-    """None: it is again what it was."""
-    was_there, is_there = first.kind != "created", last.kind != "deleted"
-    before = (first.size_before, first.mode_before, first.sha256_before)
-    if was_there == is_there and (not was_there or before == (last.size, last.mode, last.sha256)):
-        return None
-    old = {name: getattr(first, name) for name in FileChange.model_fields if name.endswith("_before")}
-    kind = "modified" if was_there and is_there else "created" if is_there else "deleted"
-    return last.model_copy(update={"kind": kind, **old})
-
-
 def words(files: Iterable[FileChange], *, limit: int = 8) -> list[str]:
     """One sentence per change, at most `limit`; the rest and the noise are counted. Foreign text is quoted."""
     found = sort_out(files)

@@ -12,7 +12,6 @@ from agent_s3.paths import RolloutPaths
 from agent_s3.record import RecordError, read_lines, read_model, write_model
 from agent_s3.settings import AgentSettings
 from agent_s3.types import RolloutResult, RolloutStatus, Step, Task
-from bbon import changes
 from bbon.deliver import export
 from bbon.evidence import COMPARABLE
 from bbon.models import worker_temperature
@@ -190,20 +189,7 @@ async def _run(session: Session, index: int, start: _Start, machine: Machine, na
         attempt=start.attempt,
     )
     _tell_the_rest(narrator, session.paths.rollout(index))
-    return result if start.revived is None else _with_earlier_changes(result, session.paths.rollout(index))
-
-
-def _with_earlier_changes(result: RolloutResult, paths: RolloutPaths) -> RolloutResult:
-    """A revived machine's journal begins when it was revived; what changed before is in the recorded steps.
-
-    Raises: `RecordError`.
-    """
-    if result.status == "machine_lost":
-        return result
-    recorded = [change for step in read_lines(paths.trajectory, Step) if step.delta for change in step.delta.files]
-    whole = result.model_copy(update={"files": changes.net([*recorded, *result.files])})
-    write_model(paths.result, whole)
-    return whole
+    return result
 
 
 def _tell_the_rest(narrator: Narrator, paths: RolloutPaths) -> None:

@@ -388,12 +388,13 @@ async def test_a_damaged_verdict_is_judged_again(make: Callable[..., Run]) -> No
 class Reviving(FakeProvider):
     """Keeps disks, as real providers do: a machine that was stopped with its disk can be revived.
 
-    Its journal of changed files begins anew then.
+    Its journal knows what there was at the first start, and none of the cursors given out before.
     """
 
     async def revive(self, machine_id: str) -> FakeMachine:
         before = await super().revive(machine_id)
-        machine = FakeMachine(before.info, script=self.script, desktop=before.desktop)
+        first = before._file_states[0]
+        machine = FakeMachine(before.info, script=self.script, desktop=before.desktop, first_files=first)
         self.machines[self.machines.index(before)] = machine
         return machine
 

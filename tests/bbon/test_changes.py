@@ -28,24 +28,6 @@ def test_folders_are_called_folders_and_settings_folders_are_noise() -> None:
     assert changes.file_signature([made, settings]) == ((f"{HOME}/new/", "created", None, 0o755),)
 
 
-def test_changes_after_each_other_add_up_to_the_net_change() -> None:
-    first = created("kept", "one", "1")
-    then = FileChange(
-        path=first.path, kind="modified", size_before=3, size=3, sha256_before="1", sha256="2", text="two"
-    )
-    back = FileChange(path="/m", kind="modified", size_before=1, size=2, sha256_before="5", sha256="6")
-    forth = FileChange(path="/m", kind="modified", size_before=2, size=1, sha256_before="6", sha256="5")
-    old = deleted("replaced", "3")
-    new = created("replaced", "new", "4")
-
-    found = {change.path: change for change in changes.net([first, back, old, created("gone"), then, forth, new])}
-    assert sorted(found) == [created("gone").path, first.path, old.path]
-    assert (found[first.path].kind, found[first.path].text, found[first.path].size_before) == ("created", "two", None)
-    assert (found[old.path].kind, found[old.path].sha256_before, found[old.path].text) == ("modified", "3", "new")
-    assert changes.net([created("gone"), deleted("gone")]) == ()
-    assert changes.net([deleted("a"), created("a")]) == ()
-
-
 def test_two_copies_are_no_rename() -> None:
     found = changes.sort_out([deleted("a"), created("b"), created("c")])
     assert not found.renames

@@ -34,6 +34,8 @@ from vm_pool.types import (
 )
 
 HOME = "/home/user"
+_starts = itertools.count()
+"""Cursors of the file journal belong to one start of one machine."""
 
 
 def fake_info(machine_id: str = "fake-0", *, width: int = 320, height: int = 200) -> MachineInfo:
@@ -60,7 +62,9 @@ class FakeMachine:
         files: Mapping[str, bytes] | None = None,
         script: Script | None = None,
         desktop: FakeDesktop | None = None,
+        first_files: Mapping[str, FakeFile] | None = None,
     ):
+        """`first_files`: what there was when it was first started, for one that is started again; None: it is new."""
         self._info = info or fake_info()
         self.script = script or Script()
         self.desktop = desktop or blank_desktop(self._info.width, self._info.height, files or {})
@@ -69,7 +73,8 @@ class FakeMachine:
         """How many calls came so far, of all methods."""
         self._receipts: dict[str, Performed] = {}
         self._completed: dict[str, Completed] = {}
-        self._file_states = [copy.deepcopy(self.desktop.files)]
+        self._start = next(_starts)
+        self._file_states = [copy.deepcopy(self.desktop.files if first_files is None else dict(first_files))]
 
     @property
     def info(self) -> MachineInfo:
@@ -213,14 +218,15 @@ class FakeMachine:
         return path if path.startswith("/") else f"{self._info.home}/{path}"
 
     def _changes(self, since: str | None) -> FileChanges:
-        number = 0 if since is None else int(since) if since.isdecimal() else -1
-        if not 0 <= number < len(self._file_states):
+        cursors = [f"{self._start}:{number}" for number in range(len(self._file_states))]
+        if since is not None and since not in cursors:
             raise GuestError(f"{self._info.machine_id}: {since!r} is no cursor of this machine")
+        number = 0 if since is None else cursors.index(since)
         before, after = self._file_states[number], self.desktop.files
         self._file_states.append(copy.deepcopy(after))
         changed = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
         changes = tuple(file_change(path, before.get(path), after.get(path)) for path in changed)
-        return FileChanges(cursor=str(len(self._file_states) - 1), changes=changes)
+        return FileChanges(cursor=f"{self._start}:{len(cursors)}", changes=changes)
 
 
 class FakeProvider:
