@@ -130,6 +130,30 @@ async def test_a_caret_settles_and_a_spinner_does_not(machine):
     assert settled.reason.startswith("still moving")
 
 
+async def test_a_screen_is_not_quiet_before_the_program_has_dealt_with_its_input(machine):
+    """An editor draws nothing while it takes a long text in: a picture taken then shows none of it."""
+    await open_editor(machine)
+    text = "The quick brown fox jumps over the lazy dog, again.\n" * 12
+    await machine.perform([Text(text=text)])
+    assert await machine.settle(timeout_ms=30_000)
+    assert any(node.text == text for node in (await machine.tree()).root.walk())
+
+
+async def test_a_window_that_closes_itself_holds_settling_up_no_longer_than_it_takes(machine):
+    await open_editor(machine)
+    await machine.perform([Chord(keys=("ctrl", "q"))])
+    assert await machine.settle(timeout_ms=30_000)
+    assert await machine.windows() == ()
+
+
+async def test_a_program_that_hangs_is_no_quiet_screen(machine):
+    await open_editor(machine)
+    await machine.run(["pkill", "-STOP", "mousepad"])
+    settled = await machine.settle(timeout_ms=300)
+    assert (settled.quiet, settled.reason) == (False, "the focused program has not dealt with its input yet")
+    await machine.run(["pkill", "-CONT", "mousepad"])
+
+
 async def test_gtk4_boxes_are_where_the_buttons_are(machine):
     await machine.launch(["gnome-calculator"])
     await window_of(machine, "calculator")

@@ -1,8 +1,10 @@
 """Waits until others have dealt with the events that were sent so far: the focused program, or the window manager."""
 
+import contextlib
+import itertools
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from Xlib import X, Xatom
@@ -14,8 +16,12 @@ _CLIENT_S = 20.0
 """A word processor takes a long text slowly, the more so on a busy host."""
 _DEAF_S = 0.3
 """What a client gets that does not answer pings."""
+_AGAIN_S = 0.1
+"""How long to wait for a client before looking whether it still has the focus."""
 _MANAGER_S = 1.0
 _SENT_EVENT = 0x80
+_numbers = itertools.count(1)
+"""Of pings, of all barriers together: everybody who listens hears the answers to all."""
 
 
 class ClientBarrier:
@@ -30,39 +36,63 @@ class ClientBarrier:
         self._protocols = display.intern_atom("WM_PROTOCOLS")
         self._ping = display.intern_atom("_NET_WM_PING")
         self._active = display.intern_atom("_NET_ACTIVE_WINDOW")
-        self._count = 0
 
     def wait(self) -> bool:
         """False when that cannot be known: no window is active, or its client does not answer pings."""
-        active = self._root.get_full_property(self._active, X.AnyPropertyType)
-        if active is None or not active.value[0] or not self._answers_pings(active.value[0]):
+        window_id = self._focused()
+        if window_id is None:
             time.sleep(_DEAF_S)
             return False
+        with self._listening():
+            return self._answered(window_id, next(_numbers), _CLIENT_S)
+
+    def caught_up(self, timeout_s: float) -> bool:
+        """False when the client is not done in time; True as well when there is none that answers pings.
+
+        The focus is looked at again and again: what the client does may be to close its window.
+        """
+        deadline = time.monotonic() + timeout_s
+        first = next(_numbers)
+        with self._listening():
+            while (window_id := self._focused()) is not None:
+                if self._answered(window_id, first, max(0.0, min(_AGAIN_S, deadline - time.monotonic()))):
+                    return True
+                if time.monotonic() >= deadline:
+                    return False
+        return True
+
+    def _focused(self) -> int | None:
+        """The active window; None when there is none or its client does not answer pings."""
+        active = self._root.get_full_property(self._active, X.AnyPropertyType)
+        if active is None or not active.value[0]:
+            return None
+        window = self._display.create_resource_object("window", active.value[0])
+        try:
+            return active.value[0] if self._ping in window.get_wm_protocols() else None
+        except XError:
+            return None
+
+    @contextlib.contextmanager
+    def _listening(self) -> Iterator[None]:
         self._root.change_attributes(event_mask=X.SubstructureNotifyMask)
         try:
-            return self._answered(active.value[0])
+            yield
         finally:
             self._root.change_attributes(event_mask=X.NoEventMask)
             self._display.sync()
             _drain(self._display)
 
-    def _answers_pings(self, window_id: int) -> bool:
-        try:
-            return self._ping in self._display.create_resource_object("window", window_id).get_wm_protocols()
-        except XError:
-            return False
-
-    def _answered(self, window_id: int) -> bool:
-        self._count += 1
+    def _answered(self, window_id: int, first: int, timeout_s: float) -> bool:
+        """Ping a window; any answer to a ping of number `first` or later is one."""
         window = self._display.create_resource_object("window", window_id)
-        data = (32, [self._ping, self._count, window_id, 0, 0])
+        data = (32, [self._ping, next(_numbers), window_id, 0, 0])
         window.send_event(xevent.ClientMessage(window=window, client_type=self._protocols, data=data))
-        return _wait_for(self._display, self._is_answer, _CLIENT_S)
+        return _wait_for(self._display, lambda event: self._is_answer(event, first), timeout_s)
 
-    def _is_answer(self, event: Any) -> bool:
+    def _is_answer(self, event: Any, first: int) -> bool:
         if event.type & ~_SENT_EVENT != X.ClientMessage or event.client_type != self._protocols:
             return False
-        return list(event.data[1][:2]) == [self._ping, self._count]
+        return event.data[1][0] == self._ping and event.data[1][1] >= first
 
 
 class ManagerBarrier:

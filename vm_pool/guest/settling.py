@@ -2,7 +2,8 @@
 
 DAMAGE says where something was drawn; the framebuffer says whether it looks different afterwards. Only changes that can
 be seen count, and changes confined to one small region, such as a blinking caret, do not. Nothing is read while
-nothing is drawn, so that sixteen waiting desktops cost nothing.
+nothing is drawn, so that sixteen waiting desktops cost nothing. A program that is busy with a long text draws nothing
+meanwhile: the wait for quiet begins when the focused program has dealt with its input.
 """
 
 import select
@@ -13,6 +14,7 @@ from typing import Any
 from Xlib.display import Display
 from Xlib.ext import damage
 
+from .barriers import ClientBarrier
 from .regions import Region, changed_region
 from .screen import Screen
 
@@ -27,6 +29,7 @@ class Settler:
         self._display = display
         self._screen = screen
         self._root = display.screen().root
+        self._barrier = ClientBarrier(display)
         self._lock = threading.Lock()
         self._handle = 0
         display.damage_query_version()
@@ -34,16 +37,19 @@ class Settler:
     def settle(self, quiet_s: float, timeout_s: float) -> dict[str, Any]:
         """The fields of `vm_pool.types.Settled`."""
         with self._lock:
+            started = time.monotonic()
+            if not self._barrier.caught_up(timeout_s):
+                return _settled(started, quiet=False, reason="the focused program has not dealt with its input yet")
             self._handle = self._root.damage_create(damage.DamageReportBoundingBox)
             try:
-                return self._watch(quiet_s, timeout_s)
+                return self._watch(started, quiet_s, timeout_s)
             finally:
                 self._display.damage_destroy(self._handle)
                 self._display.sync()
                 self._reports()
 
-    def _watch(self, quiet_s: float, timeout_s: float) -> dict[str, Any]:
-        started = quiet_since = time.monotonic()
+    def _watch(self, started: float, quiet_s: float, timeout_s: float) -> dict[str, Any]:
+        quiet_since = time.monotonic()
         before = bytearray(self._screen.bgrx())
         small: Region | None = None
         last: Region | None = None
