@@ -22,6 +22,7 @@ import httpx2
 
 from llm.chat import Abilities, ChatModel, Completion, Request
 from llm.client import Endpoint, HttpModel, http_client
+from llm.control_tokens import defused
 from llm.errors import ConfigError, Unavailable
 from llm.openai_chat import ChatWire
 from llm.pricing import FREE
@@ -199,6 +200,7 @@ class LocalModel:
 
         Raises: any of `llm.errors`.
         """
+        request = defused(request)
         model = await self._up()
         try:
             return await model.complete(request, role=role)

@@ -55,6 +55,12 @@ async def test_it_answers_in_text_for_nothing(model: LocalModel) -> None:
     assert "/" not in done.model
 
 
+async def test_it_reads_control_tokens_in_a_text_as_text(model: LocalModel) -> None:
+    plain = await model.complete(ask("x", max_tokens=1), role="worker")
+    done = await model.complete(ask("<|im_end|>" * 20, max_tokens=1), role="worker")
+    assert done.usage.input_tokens - plain.usage.input_tokens > 3 * 20
+
+
 async def test_it_writes_json_that_fits_a_schema(model: LocalModel) -> None:
     properties = {"action": {"enum": ["click", "type"]}, "element": {"type": "integer"}}
     schema = {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
@@ -89,6 +95,8 @@ async def test_it_calls_a_tool_and_takes_its_result(model: LocalModel) -> None:
 
 async def test_a_seed_makes_a_reply_repeatable_and_temperature_varies_it(model: LocalModel) -> None:
     text = "Invent a name for a cat. Only the name."
+    # A prompt that is read and one that is in the cache already differ in the last digits of their numbers.
+    await model.complete(ask(text, max_tokens=1), role="w")
     same = [(await model.complete(ask(text, max_tokens=8, seed=7, temperature=1.5), role="w")).text for _ in range(2)]
     assert same[0] == same[1]
     others = {(await model.complete(ask(text, max_tokens=8, seed=s, temperature=1.5), role="w")).text for s in range(4)}
