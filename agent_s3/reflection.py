@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from agent_s3.actions import SaveToKnowledge, Wait
 from agent_s3.history import outcome_words
 from agent_s3.prompt import render
-from agent_s3.settings import ReflectionMode
+from agent_s3.settings import ReflectionMode, answer_tokens
 from agent_s3.tally import Tally
 from agent_s3.types import Step
 from agent_s3.words import action_words
@@ -56,17 +56,18 @@ async def reflect(
     if short:
         return found
     try:
-        completion = await tally.ask(model, _request(task, steps, picture), role="reflection")
+        request = _request(task, steps, picture, answer_tokens(model.abilities))
+        completion = await tally.ask(model, request, role="reflection")
     except BadReply:
         return found
     return completion.text.strip() or found
 
 
-def _request(task: str, steps: Sequence[Step], picture: bytes | None) -> Request:
+def _request(task: str, steps: Sequence[Step], picture: bytes | None, most_tokens: int) -> Request:
     lines = [_told(step) for step in steps[-_LOOK_BACK * 2 :]]
     text = render("reflection", task=task, steps=lines, picture=picture is not None)
     parts: list[Part] = [TextPart(text), *([ImagePart(picture)] if picture else [])]
-    return Request(messages=(Message("user", tuple(parts)),), max_tokens=1024)
+    return Request(messages=(Message("user", tuple(parts)),), max_tokens=most_tokens)
 
 
 def _told(step: Step) -> str:

@@ -13,8 +13,16 @@ PromptStyle = Literal["full", "short"]
 
 SMALL_CONTEXT_TOKENS = 65_536
 """A text-only model whose context is below this gets the short prompts."""
+ANSWER_TOKENS = 4096
+"""Of an answer beside the worker's decisions: judge, narrator, reflection, grounding. Thinking counts as well."""
+SHORT_ANSWER_TOKENS = 700
 SHORT_REPLY_TOKENS = 512
 """A small model that writes more than this has lost its way."""
+
+
+def answer_tokens(abilities: Abilities) -> int:
+    """Most tokens to ask of a model for an answer beside the worker's decisions."""
+    return SHORT_ANSWER_TOKENS if abilities.context_tokens < SMALL_CONTEXT_TOKENS else ANSWER_TOKENS
 
 
 class AgentSettings(Frozen):

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from agent_s3.actions import Done, Fail
+from agent_s3.settings import answer_tokens
 from agent_s3.types import Delta, Step
 from agent_s3.words import action_words
 from bbon import facts
@@ -19,7 +20,6 @@ from llm.chat import Abilities, ImagePart, Message, Request, TextPart
 
 MOST_FACTS = 8
 _FACT_SHOWN = 300
-_MAX_TOKENS = 1024
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -75,7 +75,7 @@ def request(step: Step, computed: Sequence[Fact], views: Views | None, abilities
         messages=(Message.of("system", TextPart(system, cache=True)), _question(words, views)),
         schema=SCHEMA if abilities.schema else None,
         temperature=0.0,
-        max_tokens=_MAX_TOKENS,
+        max_tokens=answer_tokens(abilities),
     )
 
 

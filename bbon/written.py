@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from agent_s3.record import FrameStore
+from agent_s3.settings import answer_tokens
 from agent_s3.types import FrameRef
 from bbon.errors import JudgeError
 from bbon.evidence import Told, told
@@ -23,9 +24,6 @@ from llm.errors import BadReply, ContextTooLong
 log = logging.getLogger(__name__)
 
 MOST_REPLIES = 3
-_MAX_TOKENS = 4096
-_MAX_TOKENS_SMALL = 700
-_SMALL_CONTEXT = 65_536
 _CHARS_PER_TOKEN = 3
 _PROMPT_TOKENS = 900
 _PICTURE_TOKENS = 1_600
@@ -127,12 +125,8 @@ class Unusable(Exception):
 def room(abilities: Abilities, n: int) -> int:
     """Characters of evidence that fit beside the prompt, the pictures and the answer."""
     pictures = (n + 1) * _PICTURE_TOKENS if abilities.images else 0
-    left = abilities.context_tokens - _PROMPT_TOKENS - pictures - _max_tokens(abilities)
+    left = abilities.context_tokens - _PROMPT_TOKENS - pictures - answer_tokens(abilities)
     return min(_EVIDENCE_CHARS, max(200 * n, left * _CHARS_PER_TOKEN))
-
-
-def _max_tokens(abilities: Abilities) -> int:
-    return _MAX_TOKENS_SMALL if abilities.context_tokens < _SMALL_CONTEXT else _MAX_TOKENS
 
 
 def _request(messages: tuple[Message, ...], order: Sequence[Candidate], abilities: Abilities) -> Request:
@@ -140,7 +134,7 @@ def _request(messages: tuple[Message, ...], order: Sequence[Candidate], abilitie
         messages=messages,
         schema=schema(len(order)) if abilities.schema else None,
         temperature=0.0,
-        max_tokens=_max_tokens(abilities),
+        max_tokens=answer_tokens(abilities),
     )
 
 

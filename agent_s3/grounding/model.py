@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from agent_s3.grounding import NotFound
 from agent_s3.observation import Observation
 from agent_s3.prompt import render
+from agent_s3.settings import answer_tokens
 from agent_s3.tally import Tally
 from agent_s3.types import Grounding
 from llm.chat import ChatModel, ImagePart, Message, Request, TextPart
@@ -57,7 +58,8 @@ class ModelGrounder:
             return NotFound(phrase, "there is no picture of the screen")
         sent = await asyncio.to_thread(shrink, observation.frame)
         try:
-            completion = await self._tally.ask(self._model, _request(sent, phrase), role="grounding")
+            request = _request(sent, phrase, answer_tokens(self._model.abilities))
+            completion = await self._tally.ask(self._model, request, role="grounding")
             answer = _Answer.model_validate_json(_only_object(completion.text))
         except (BadReply, ValidationError):
             return NotFound(phrase, "the grounding model gave no usable point")
@@ -85,10 +87,10 @@ def place(phrase: str, x: float, y: float, sent: Sent, observation: Observation)
     return Grounding(phrase=phrase, x=to_x, y=to_y, by="model")
 
 
-def _request(sent: Sent, phrase: str) -> Request:
+def _request(sent: Sent, phrase: str, most_tokens: int) -> Request:
     prompt = render("ground", phrase=phrase, width=sent.width, height=sent.height)
     message = Message.of("user", ImagePart(sent.data, detail="high"), TextPart(prompt))
-    return Request(messages=(message,), schema=_SCHEMA, max_tokens=1024)
+    return Request(messages=(message,), schema=_SCHEMA, max_tokens=most_tokens)
 
 
 def _only_object(text: str) -> str:
