@@ -27,6 +27,7 @@ from vm_pool.providers.sandbox_machine import (
     Running,
     descendants,
     end,
+    end_elsewhere,
     machine_info,
     read_launched,
     standing_still,
@@ -270,7 +271,9 @@ class SandboxProvider:
 
     async def _remove_stray(self, stray: Stray) -> None:
         if stray.kind == "machine":
-            await self._discard(self._places.machine(stray.id))
+            folder = self._places.machine(stray.id)
+            await asyncio.to_thread(end_elsewhere, folder)
+            await self._discard(folder)
         elif stray.kind == "build":
             await asyncio.to_thread(images.rm_remains, stray.id)
         else:

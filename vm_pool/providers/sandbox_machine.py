@@ -106,6 +106,15 @@ async def end(running: Running) -> None:
         await running.group.remove()
 
 
+def end_elsewhere(folder: MachineFolder) -> None:
+    """Kill a machine that another process started; there may be no control group to know it by. Blocks.
+
+    Raises: `TimeoutError` when it does not end.
+    """
+    start = b"\0".join((b"bwrap", b"--bind", os.fsencode(folder.merged), b"/", b""))
+    _kill_all(list(_pidfds([pid for pid in _all_pids() if _command_line(pid).startswith(start)])))
+
+
 def descendants(pid: int) -> set[int]:
     """A process and all below it, as this host numbers them."""
     found: set[int] = set()
@@ -157,18 +166,32 @@ async def _ended(process: "subprocess.Popen[bytes]") -> None:
 
 def _kill_and_wait(process: "subprocess.Popen[bytes]") -> None:
     """The end of a sandbox's first inner process is the end of all in it: the kernel ends them with their namespace."""
-    inner = list(_pidfds(_children(process.pid)))
+    if process.returncode is None:
+        _kill_all(list(_pidfds([process.pid, *_children(process.pid)])))
+        process.wait()
+
+
+def _kill_all(fds: list[int]) -> None:
+    """Takes process descriptors over."""
     try:
-        process.kill()
-        process.wait(_END_S)
-        for fd in inner:
+        for fd in fds:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(fd, signal.SIGKILL)
             if not select.select([fd], [], [], _END_S)[0]:
                 raise TimeoutError("a sandbox's processes did not end after SIGKILL")
     finally:
-        for fd in inner:
+        for fd in fds:
             os.close(fd)
+
+
+def _all_pids() -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
+
+
+def _command_line(pid: int) -> bytes:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def _pidfds(pids: list[int]) -> Iterator[int]:

@@ -20,6 +20,7 @@ from vm_pool.provider import Spec
 from vm_pool.providers.sandbox import SandboxProvider
 from vm_pool.providers.sandbox_cgroup import find_hierarchy
 from vm_pool.providers.sandbox_disk import copy_command
+from vm_pool.providers.sandbox_machine import end_elsewhere
 from vm_pool.providers.sandbox_relaunch import Programs, relaunch
 from vm_pool.providers.sandbox_state import HOST_UID, Places, make_folder_for_machine
 from vm_pool.strays import gc
@@ -332,6 +333,17 @@ def test_a_disk_is_copied_where_nothing_else_of_the_host_can_be_seen(places):
     seen = subprocess.run(listing, capture_output=True, text=True, check=True).stdout
     places.runtime.rmdir()
     assert set(seen.split()) <= {"/:", "/usr/..:", "/from:", "bin", "lib", "lib64", "usr", "proc", "from", "to"}
+
+
+async def test_a_machine_is_ended_by_others_even_without_a_control_group(provider, places):
+    machine, other = await provider.boot(SLIM), await provider.boot(SLIM)
+    pids = sorted(map(str, provider.process_ids(machine)))
+    end_elsewhere(places.machine(machine.info.machine_id))
+    with pytest.raises(MachineLost):
+        await machine.run(["true"])
+    await provider.stop(machine)
+    await _gone(pids)
+    assert await output(other, "echo", "alive") == "alive\n"
 
 
 async def test_a_disk_with_locked_directories_is_removed(provider):
