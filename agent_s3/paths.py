@@ -17,7 +17,7 @@ RUN_DIR/
     ├── narrative.jsonl      one Fact per line, appended while the rollout runs
     ├── crops/STEP-{before,after}.png
     ├── files/               content of the files that this rollout changed
-    └── result.json          RolloutResult; its presence means that the rollout is over
+    └── result.json          RolloutResult: how it ended, or that it was interrupted
 """
 
 from dataclasses import dataclass

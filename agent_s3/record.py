@@ -1,6 +1,7 @@
 """Writing and reading a run folder: records are on disk the moment they exist, and a torn last line is no disaster."""
 
 import asyncio
+import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -30,7 +31,8 @@ def write_atomically(path: Path, data: bytes) -> None:
         part.write_bytes(data)
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where a parent is a file, there is nothing to remove
+            part.unlink(missing_ok=True)
         raise RecordError(f"cannot write {path}: {error.strerror or error}") from error
 
 

@@ -175,6 +175,8 @@ class BenchConfig(Frozen):
     n: int
     tasks: tuple[str, ...]
     provider: str
+    image: str | None = None
+    """None: each task on the smallest that has its programs."""
     temperature: float | None
     max_steps: int | None
     """None: each task's own limit."""

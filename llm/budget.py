@@ -154,7 +154,7 @@ class Budget:
             parts.append(f"{spent.usd:.4f} of {self.usd:.4f} USD spent, the next call may take {amount.usd:.4f}")
         if self.tokens is not None:
             parts.append(f"{spent.tokens} of {self.tokens} tokens spent, the next call may take {amount.tokens}")
-        return "the budget is used up: " + "; ".join(parts) + ". Raise it and resume the run"
+        return "the budget is used up: " + "; ".join(parts) + ". Raise it to go on"
 
 
 class Ledger:

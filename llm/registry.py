@@ -46,7 +46,7 @@ def parse_spec(spec: str) -> Spec:
     provider, _, model = spec.partition(":")
     if provider == "local" or (provider in ("openai", "anthropic", "scripted") and model):
         return Spec(provider, model)
-    raise ConfigError(f"unknown model {spec!r}; known are:\n{known_forms()}")
+    raise ConfigError(f"unknown model {spec!r}; known forms: {', '.join(FORMS)}; more: agent-s3 model ls")
 
 
 def known_forms() -> str:

@@ -52,6 +52,7 @@ async def run(
         n=n,
         tasks=tuple(task.id for task in chosen),
         provider=provider,
+        image=image,
         temperature=temperature,
         max_steps=max_steps,
         seed=seed,

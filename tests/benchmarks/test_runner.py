@@ -194,6 +194,8 @@ async def test_a_folder_with_another_run_is_refused_with_the_next_step(tmp_path:
         await runner(tmp_path, Corridor()).run([task("a")])
     with pytest.raises(BenchmarkError, match="was run with model 'scripted:t', not 'local'"):
         await runner(tmp_path, Corridor(), resume=True, model="local").run([task("a")])
+    with pytest.raises(BenchmarkError, match="was run with image None, not 'desktop'"):
+        await runner(tmp_path, Corridor(), resume=True, image="desktop").run([task("a")])
 
 
 async def test_the_whole_corridor_runs_on_a_fake_desktop(tmp_path: Path):
