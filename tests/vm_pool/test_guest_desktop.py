@@ -199,6 +199,28 @@ async def test_osworlds_routes_keep_the_contract_of_machines(machine):
     await osworld.aclose()
 
 
+async def test_osworlds_routes_answer_failures_with_upstreams_codes(machine):
+    locked = {"file_path": "/usr/x"}
+    requests = {
+        "/execute": ({"json_body": {"command": "no-such-program"}}, 500),
+        "/run_bash_script": ({"json_body": {"script": "true", "working_dir": "/nowhere"}}, 500),
+        "/run_python": ({"json_body": {}}, 400),
+        "/setup/launch": ({"json_body": {"command": "no-such-program"}}, 500),
+        "/setup/upload": ({"form": locked, "files": {"file_data": ("x", b"x")}}, 500),
+        "/setup/open_file": ({"json_body": {"path": "/nowhere"}}, 404),
+        "/setup/activate_window": ({"json_body": {}}, 400),
+        "/file": ({"form": {"file_path": "/root/x"}}, 500),
+        "/list_directory": ({"json_body": {"path": "/nowhere"}}, 400),
+        "/end_recording": ({}, 400),
+    }
+    answers = {
+        path: (await machine._wire.send("POST", path, **options)).status for path, (options, _) in requests.items()
+    }
+    assert answers == {path: status for path, (_, status) in requests.items()}
+    missing = await machine._wire.send("POST", "/file", form={"file_path": "/nowhere"})
+    assert (missing.status, missing.body) == (404, b'{"error":"File not found"}')
+
+
 async def test_routes_need_the_token(machine):
     answer = await machine._wire.send("GET", "/v1/info")
     assert answer.status == 200

@@ -9,6 +9,7 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,8 @@ def run_bash_script(desktop: Desktop, request: Request) -> Response:
 
 def launch(desktop: Desktop, request: Request) -> Response:
     argv = _command(desktop, request.json())
-    desktop.processes.launch(argv)
+    with _as_failure():
+        desktop.processes.launch(argv)
     return text_response(f"{' '.join(argv)} launched successfully")
 
 
@@ -119,7 +121,8 @@ def list_directory(desktop: Desktop, request: Request) -> Response:
 def get_file(desktop: Desktop, request: Request) -> Response:
     path = _expanded(desktop, text_field(form_fields(request), "file_path"))
     try:
-        data = files.read(path, None)
+        with _as_failure():
+            data = files.read(path, None)
     except Refused as refused:
         if refused.kind != "not_found":
             raise
@@ -133,7 +136,8 @@ def upload(desktop: Desktop, request: Request) -> Response:
     if "file_data" not in fields:
         raise Refused("file_data is required")
     path = _expanded(desktop, text_field(fields, "file_path"))
-    files.write(path, fields["file_data"], 0o644)
+    with _as_failure():
+        files.write(path, fields["file_data"], 0o644)
     return text_response(f"File Uploaded: {len(fields['file_data'])} bytes")
 
 
@@ -142,7 +146,9 @@ def download_file(desktop: Desktop, request: Request) -> Response:
     if not body.get("url") or not body.get("path"):
         raise Refused("url and path are required")
     path = _expanded(desktop, str(body["path"]))
-    files.write(path, _download(str(body["url"])), 0o644)
+    data = _download(str(body["url"]))
+    with _as_failure():
+        files.write(path, data, 0o644)
     return text_response("File downloaded successfully")
 
 
@@ -171,11 +177,18 @@ def _executed(desktop: Desktop, body: dict[str, Any]) -> dict[str, Any]:
     return {**answer, "returncode": done["returncode"]}
 
 
-def _run(desktop: Desktop, argv: list[str], timeout_s: float, **options: Any) -> dict[str, Any]:
+@contextlib.contextmanager
+def _as_failure() -> Iterator[None]:
+    """Upstream answers 500 when it could not do what a well-formed request asked for."""
     try:
-        done = desktop.processes.run(argv, timeout_s=timeout_s, output_limit=_OUTPUT, **options)
+        yield
     except Refused as refused:
         raise Refused(str(refused), status=500, kind=refused.kind) from refused
+
+
+def _run(desktop: Desktop, argv: list[str], timeout_s: float, **options: Any) -> dict[str, Any]:
+    with _as_failure():
+        done = desktop.processes.run(argv, timeout_s=timeout_s, output_limit=_OUTPUT, **options)
     if done["timed_out"]:
         raise Refused(f"Command '{argv[0]}' timed out after {timeout_s:g} seconds", status=500, kind="timed_out")
     return done
