@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 
 import pytest
 
-from vm_pool.events import Click, Text
+from vm_pool.events import Click, Move, Text
 from vm_pool.machine import Machine
 from vm_pool.provider import Spec
 from vm_pool.providers.sandbox import SandboxProvider
@@ -48,6 +48,21 @@ async def click(machine: Machine, wanted: Callable[[Node], bool]) -> None:
     assert box is not None
     await machine.perform([Click(x=box.center[0], y=box.center[1])])
     await machine.settle()
+
+
+async def test_the_screen_is_recorded_as_a_film(machine):
+    """By OSWorld's routes, whose runner films each task."""
+    wire = machine._wire
+    assert (await wire.send("POST", "/start_recording")).status == 200
+    assert (await wire.send("POST", "/start_recording")).status == 400
+    for x in range(100, 600, 50):
+        await machine.perform([Move(x=x, y=300)])
+        await machine.settle(quiet_ms=50)
+    film = await wire.send("POST", "/end_recording", timeout_s=60)
+    assert film.status == 200
+    await machine.write("/home/user/film.mp4", film.body)
+    probe = ("ffprobe", "-v", "error", "-show_entries", "stream=width,height,codec_name", "-of", "csv=p=0")
+    assert (await machine.run([*probe, "/home/user/film.mp4"])).stdout.strip() == "h264,1280,800"
 
 
 async def test_any_unicode_is_typed_into_writer(machine):
