@@ -58,6 +58,7 @@ async def run(
             state = StateFile.load(paths) if resume else StateFile.create(paths)
             await asyncio.to_thread(write_config, config, paths)
             ledger = Ledger(state.state.usage)
+            budget = run_models.budget_of(config, ledger, state.state.forfeited)
             opened = await stack.enter_async_context(run_models.opened(config, models))
             session = Session(
                 config=config,
@@ -65,7 +66,8 @@ async def run(
                 listener=listener,
                 prepare=prepare,
                 finish=finish,
-                models=run_models.metered(opened, config, ledger),
+                models=run_models.metered(opened, budget, ledger),
+                budget=budget,
                 ledger=ledger,
                 pool=pool or await stack.enter_async_context(_own_pool(config)),
                 state=state,

@@ -1,12 +1,12 @@
 """The models of a run: opened from their specs, each once, and held against one budget."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from bbon.types import RunConfig
-from llm.budget import Budget, Ledger, Metered
-from llm.chat import ChatModel, Usage
+from llm.budget import Budget, Ledger, Metered, Spend
+from llm.chat import ChatModel
 from llm.errors import ConfigError
 from llm.pricing import Price
 from llm.registry import open_model, parse_spec, price_of
@@ -41,20 +41,17 @@ async def opened(config: RunConfig, given: Models | None) -> AsyncGenerator[Mode
         yield Models(known[config.model], known[config.narrator or config.model], known[config.judge or config.model])
 
 
-def metered(models: Models, config: RunConfig, ledger: Ledger) -> Models:
-    """The same models under one budget, which an earlier part of the run has spent in part, as the ledger says.
+def budget_of(config: RunConfig, ledger: Ledger, forfeited: Spend) -> Budget:
+    """The run's budget less what an earlier part of it took. Raises: `PriceUnknown` when that cannot be told."""
+    return Budget(usd=config.budget_usd, tokens=config.budget_tokens, spent=ledger.total, forfeited=forfeited)
 
-    Raises: `PriceUnknown` when money is limited and a model has no price.
-    """
-    budget = Budget(usd=config.budget_usd, tokens=config.budget_tokens, spent=_spent(ledger.by_role))
+
+def metered(models: Models, budget: Budget, ledger: Ledger) -> Models:
+    """The same models under one budget. Raises: `PriceUnknown` when money is limited and a model has no price."""
     made: dict[int, ChatModel] = {}
     for model in (models.worker, models.narrator, models.judge):
         made.setdefault(id(model), Metered(model, budget=budget, ledger=ledger, price=_price(model)))
     return Models(made[id(models.worker)], made[id(models.narrator)], made[id(models.judge)])
-
-
-def _spent(usage: Mapping[str, Usage]) -> Usage:
-    return sum(usage.values(), Usage())
 
 
 def _price(model: ChatModel) -> Price | None:

@@ -14,7 +14,7 @@ from bbon.errors import RunFolderError
 from bbon.models import Models
 from bbon.state import StateFile
 from bbon.types import Listener, PhaseBegan, RunConfig
-from llm.budget import Ledger
+from llm.budget import Budget, Ledger, Spend
 from vm_pool.errors import VMPoolError
 from vm_pool.machine import Machine
 from vm_pool.pool import Pool
@@ -43,6 +43,7 @@ class Session:
     prepare: Prepare | None
     finish: Finish | None
     models: Models
+    budget: Budget
     ledger: Ledger
     pool: Pool
     state: StateFile
@@ -62,7 +63,7 @@ class Session:
             yield
 
     def save_usage(self) -> None:
-        self.state.update(usage=self.ledger.by_role)
+        self.state.update(usage=self.ledger.by_role, forfeited=self.budget.spent - Spend.of(self.ledger.total))
 
     async def snapshot(self) -> Snapshot:
         """The prepared desktop; made at the first call, one at a time. Raises: errors of `vm_pool.errors`."""

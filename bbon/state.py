@@ -13,6 +13,7 @@ from agent_s3.record import read_model, write_model
 from agent_s3.types import SCHEMA_VERSION
 from bbon.errors import RunFolderError
 from bbon.types import Frozen
+from llm.budget import Spend
 from llm.chat import Usage
 from vm_pool.provider import Snapshot
 
@@ -58,6 +59,8 @@ class RunState(Frozen):
     rollouts: Mapping[int, RolloutState] = {}
     usage: Mapping[str, Usage] = {}
     """By role, so that a budget holds over the whole run."""
+    forfeited: Spend = Spend()
+    """What calls without an answer may have taken; the budget counts it, the usage does not."""
     seconds: Mapping[str, float] = {}
     """By phase, summed over all sessions."""
 

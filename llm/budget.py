@@ -38,6 +38,9 @@ class Spend:
     def __add__(self, other: "Spend") -> "Spend":
         return Spend(self.tokens + other.tokens, self.usd + other.usd)
 
+    def __sub__(self, other: "Spend") -> "Spend":
+        return Spend(self.tokens - other.tokens, self.usd - other.usd)
+
     def __mul__(self, times: int) -> "Spend":
         return Spend(self.tokens * times, self.usd * times)
 
@@ -91,18 +94,25 @@ class Hold:
 class Budget:
     """The run's limit, shared by all roles. Safe to use from many tasks, loops and threads.
 
-    `usd` and `tokens` (input and output together) of None mean no limit. `spent` is what an earlier part of a resumed
-    run took.
+    `usd` and `tokens` (input and output together) of None mean no limit. `spent` is what answered calls of an earlier
+    part of a resumed run took, `forfeited` what its calls without an answer may have taken.
     """
 
-    def __init__(self, *, usd: float | None = None, tokens: int | None = None, spent: Usage | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        usd: float | None = None,
+        tokens: int | None = None,
+        spent: Usage | None = None,
+        forfeited: Spend | None = None,
+    ) -> None:
         spent = spent or Usage()
         if usd is not None and spent.usd is None:
             raise PriceUnknown("the run so far has calls of unknown price: drop the USD budget or start a new run")
         self.usd = usd
         self.tokens = tokens
         self._lock = threading.Lock()
-        self._spent = Spend.of(spent)
+        self._spent = Spend.of(spent) + (forfeited or Spend())
         self._holds: list[Hold] = []
         self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 

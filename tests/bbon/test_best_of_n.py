@@ -261,12 +261,23 @@ async def test_a_folder_with_a_run_is_not_used_for_another(make: Callable[..., R
         await run.go(workers(["final.txt"]))
 
 
-async def test_the_budget_spans_the_resumed_run(make: Callable[..., Run]) -> None:
-    run = make(n=1, budget_tokens=20_000)
-    result = await run.go(workers(["final.txt"]))
-    assert result.rollouts[0].status in ("done", "budget")
+async def test_the_budget_spans_the_resumed_run_with_what_unanswered_calls_may_have_taken(
+    make: Callable[..., Run],
+) -> None:
+    run = make(n=1, budget_tokens=50_000)
+    slow = ScriptedModel([Reply(role="judge", error="timeout", text="no answer")], abilities=READS)
+    first = await run.go(workers(["final.txt"]), slow)
+    assert "no answer" in (first.error or "")
     state = read_model(run.paths.state, RunState)
-    assert state.usage["worker"].input_tokens == 100 * state.usage["worker"].calls
+    taken = sum(usage.input_tokens + usage.output_tokens for usage in state.usage.values())
+    assert state.forfeited.tokens > 0
+    run.config = run.config.model_copy(update={"budget_tokens": taken + 2 * state.forfeited.tokens - 1})
+    judge = picks("Documents/final.txt")
+    again = await run.go(workers([]), judge, resume=True)
+    assert "the budget is used up" in (again.error or "")
+    assert judge.asked == []
+    run.config = run.config.model_copy(update={"budget_tokens": taken + 2 * state.forfeited.tokens})
+    assert (await run.go(workers([]), judge, resume=True)).winner == 0
 
 
 async def stop_when(run: Run, worker: ScriptedModel, enough: Callable[[list[RunEvent]], bool], **more: Any) -> None:
