@@ -3,6 +3,7 @@
 VMPoolError
 ├── ConfigError          the user's to mend: unknown provider, bad image name; one line and the next step
 ├── HostUnfit            this host lacks something (bwrap, user namespaces); names the command that mends it
+├── HostBusy             it has no memory or no place for another machine now; says what is missing
 ├── ImageError           building, finding or verifying an image failed
 ├── BootTimeout          a machine did not become ready in time; says what it waited for
 ├── PoolClosed           a lease was asked of a closed pool
@@ -24,6 +25,10 @@ class ConfigError(VMPoolError, ValueError):
 
 class HostUnfit(VMPoolError):
     """This host cannot run the provider; the message names the command that mends it."""
+
+
+class HostBusy(VMPoolError):
+    """This host had no room for another machine in time; the message says what was missing."""
 
 
 class ImageError(VMPoolError):

@@ -3,12 +3,13 @@
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
+from vm_pool.admission import HostAdmission
 from vm_pool.errors import BootTimeout, MachineError, MachineLost, PoolClosed
 from vm_pool.machine import Machine
 from vm_pool.provider import Provider, Snapshot, Spec
@@ -47,8 +48,8 @@ class Pool:
     """Machines of one provider, lent out and stopped when they come back.
 
     `concurrency` bounds how many are lent at once, `starts` how many start at once (None: four per
-    CPU, since a start mostly waits).
-    Both queues are first come, first served.
+    CPU, since a start mostly waits). Both queues are first come, first served. `admission` bounds the starts of all
+    processes on this host together (None: a fresh `HostAdmission`); machines that take none of its memory pass by it.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Pool:
         *,
         concurrency: int,
         starts: int | None = None,
+        admission: HostAdmission | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         if concurrency < 1:
@@ -64,6 +66,7 @@ class Pool:
         self.provider = provider
         self._places = asyncio.Semaphore(concurrency)
         self._starts = asyncio.Semaphore(starts or _STARTS_PER_CPU * (os.cpu_count() or 1))
+        self._admission = admission or HostAdmission()
         self._clock = clock
         self._stack = AsyncExitStack()
         self._open = False
@@ -168,10 +171,14 @@ class Pool:
         self._warm.append((source, await self._start(source, {})))
 
     async def _start(self, source: Source, labels: Mapping[str, str]) -> Machine:
-        async with self._starts:
+        async with self._starts, self._admitted():
             if isinstance(source, Snapshot):
                 return await self.provider.fork(source, labels=labels)
             return await self.provider.boot(source.model_copy(update={"labels": {**source.labels, **labels}}))
+
+    def _admitted(self) -> AbstractAsyncContextManager[None]:
+        birth_mib = self.provider.birth_mib
+        return self._admission.start(birth_mib) if birth_mib else nullcontext()
 
     def _pop_warm(self, source: Source) -> Machine | None:
         for index, (wanted, machine) in enumerate(self._warm):

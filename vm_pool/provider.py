@@ -63,6 +63,8 @@ class Provider(Protocol):
     """
 
     name: str
+    birth_mib: int
+    """Memory of this host that a machine takes when it has just started; 0: none, it runs elsewhere or nowhere."""
 
     async def boot(self, spec: Spec) -> Machine:
         """Start a machine from an image and wait until it is ready for input."""

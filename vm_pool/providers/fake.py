@@ -236,6 +236,7 @@ class FakeProvider:
     """
 
     name = "fake"
+    birth_mib = 0
 
     def __init__(
         self,

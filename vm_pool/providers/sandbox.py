@@ -59,6 +59,7 @@ class SandboxProvider:
     """Machines die with the process that made them; their disks stay until `stop`, or until `remove` as strays."""
 
     name = "sandbox"
+    birth_mib = 64
 
     def __init__(self, *, places: Places | None = None, boot_timeout_s: float = 30.0) -> None:
         self._places = places or default_places()
