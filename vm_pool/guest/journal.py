@@ -1,25 +1,22 @@
 """What changed in the user's files: scans, compares with the last scan, and answers with net changes since a cursor.
 
 A scan reads directories only; contents are read when size, time or inode differ from what was seen before.
-Left out as noise, see `is_noise`: what programs write for themselves. Directories are reported with a slash at the end.
+What programs write for themselves is left out, see `guest.noise`. Directories end in a slash.
 """
 
 import contextlib
-import fnmatch
 import hashlib
 import json
 import os
-import re
 import stat
 import sys
 import threading
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .errors import Refused
-from .files import TEMPORARY_PREFIX
+from .noise import is_noise
 
 TEXT_LIMIT = 16 * 1024
 HASH_LIMIT = 64 * 1024 * 1024
@@ -30,90 +27,6 @@ _ANSWER_TEXT_LIMIT = 2 * 1024 * 1024
 """Characters of text in one answer; what has no room comes without."""
 _MAX_FILES = 200_000
 _KEPT_STEPS = 50_000
-
-_NOISE_NAMES = (
-    ".cache",
-    ".Xauthority*",
-    ".dbus",
-    ".xsession-errors*",
-    ".local/state",
-    "__pycache__",
-    ".~lock.*#",
-    ".*.sw?",
-    f"{TEMPORARY_PREFIX}*",
-    ".goutputstream-*",
-    ".viminfo",
-    ".lesshst",
-    ".bash_history",
-    ".python_history",
-    ".wget-hsts",
-    "recently-used.xbel*",
-)
-"""Patterns of file and directory names that are left out wherever they are."""
-_NOISE_IN_TMP = (
-    ".X11-unix",
-    ".ICE-unix",
-    ".XIM-unix",
-    ".font-unix",
-    ".X*-lock",
-    "dbus-*",
-    "runtime-*",
-    "at-spi2*",
-    "lu[0-9]*",
-    "OSL_PIPE_*",
-    ".org.chromium.*",
-    ".com.google.Chrome.*",
-    "Temp-*",
-    "pulse-*",
-    "ssh-*",
-)
-"""Patterns of names that are left out directly below /tmp."""
-_NOISE_PATHS = (
-    ".config/dconf",
-    ".config/pulse",
-    ".config/ibus",
-    ".config/gtk-*/bookmarks",
-    ".config/xfce4",
-    ".config/Thunar",
-    ".config/Mousepad",
-    ".config/lxterminal",
-    ".config/libfm",
-    ".config/pcmanfm",
-    ".config/openbox",
-    ".config/libreoffice",
-    ".config/chromium",
-    ".config/google-chrome",
-    ".local/share/gvfs-metadata",
-    ".local/share/Mousepad",
-    ".local/share/keyrings",
-    ".local/share/xorg",
-    ".local/share/applications/mimeinfo.cache",
-    ".local/share/Trash/directorysizes*",
-    ".mozilla",
-    ".thunderbird",
-    ".pki",
-    ".gnupg",
-    ".java",
-)
-"""Patterns of paths below a watched root that are left out: profiles, which programs rewrite all the time."""
-
-
-def is_noise(root: str, relative: str) -> bool:
-    """Whether a path below a watched root is something that programs write for themselves."""
-    parent, _, name = relative.rpartition("/")
-    if _NOISE_NAME(name) or _NOISE_PATH(relative):
-        return True
-    return root == "/tmp" and not parent and bool(_NOISE_NAME_IN_TMP(name))  # noqa: S108 - compared, not used
-
-
-def _matcher(patterns: tuple[str, ...]) -> Callable[[str], "re.Match[str] | None"]:
-    """One expression for all shell patterns: a scan asks of every file."""
-    return re.compile("|".join(map(fnmatch.translate, patterns))).match
-
-
-_NOISE_NAME = _matcher(_NOISE_NAMES)
-_NOISE_PATH = _matcher(_NOISE_PATHS)
-_NOISE_NAME_IN_TMP = _matcher(_NOISE_IN_TMP)
 
 
 class Entry(NamedTuple):

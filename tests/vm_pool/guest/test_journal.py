@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from vm_pool.guest.errors import Refused
-from vm_pool.guest.journal import Journal, Root, is_noise
+from vm_pool.guest.journal import Journal, Root
+from vm_pool.guest.noise import is_noise
 from vm_pool.types import FileChanges
 
 
