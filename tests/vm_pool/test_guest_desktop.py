@@ -201,6 +201,7 @@ async def test_osworlds_routes_keep_the_contract_of_machines(machine):
 
 async def test_osworlds_routes_answer_failures_with_upstreams_codes(machine):
     locked = {"file_path": "/usr/x"}
+    await machine.run(["mkdir", "-m", "000", "/home/user/closed"])
     requests = {
         "/execute": ({"json_body": {"command": "no-such-program"}}, 500),
         "/run_bash_script": ({"json_body": {"script": "true", "working_dir": "/nowhere"}}, 500),
@@ -209,7 +210,7 @@ async def test_osworlds_routes_answer_failures_with_upstreams_codes(machine):
         "/setup/upload": ({"form": locked, "files": {"file_data": ("x", b"x")}}, 500),
         "/setup/open_file": ({"json_body": {"path": "/nowhere"}}, 404),
         "/setup/activate_window": ({"json_body": {}}, 400),
-        "/file": ({"form": {"file_path": "/root/x"}}, 500),
+        "/file": ({"form": {"file_path": "/home/user/closed/x"}}, 500),
         "/list_directory": ({"json_body": {"path": "/nowhere"}}, 400),
         "/end_recording": ({}, 400),
     }
