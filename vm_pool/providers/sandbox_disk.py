@@ -41,6 +41,10 @@ def make_runtime(folder: MachineFolder, token: str) -> None:
     folder.token.write_text(token, encoding="ascii")
     folder.token.chmod(0o400)
     os.chown(folder.token, machine_uid(), -1)
+    # Of the machine's name, so that one that is revived is the same machine for the programs in it.
+    machine_id = hashlib.sha256(folder.disk.name.encode()).hexdigest()[:32]
+    folder.machine_id.write_text(f"{machine_id}\n", encoding="ascii")
+    folder.machine_id.chmod(0o444)
 
 
 def make_disk(folder: MachineFolder, state: DiskState, rootfs: Path, copy_of: Path | None) -> None:

@@ -78,6 +78,7 @@ def bwrap(launch: Launch, seccomp_fd: int) -> list[str]:
     return [
         "bwrap",
         *("--bind", str(merged), "/", *system),
+        *("--ro-bind", str(launch.folder.machine_id), "/etc/machine-id"),
         *("--dev", "/dev", "--proc", "/proc", "--tmpfs", "/run"),
         *("--bind", str(launch.folder.ctl), f"{RUN}/ctl"),
         *("--bind", str(launch.folder.frames), f"{RUN}/frames"),

@@ -109,6 +109,11 @@ class MachineFolder:
         return self.ctl / "guest.sock"
 
     @property
+    def machine_id(self) -> Path:
+        """What programs inside see as /etc/machine-id."""
+        return self.runtime / "machine-id"
+
+    @property
     def token(self) -> Path:
         return self.ctl / "token"
 
