@@ -101,6 +101,8 @@ class GuestWire:
         if (socket is None) == (url is None):
             raise ValueError("a guest has either a socket or a URL")
         self._machine_id = machine_id
+        self._place: dict[str, Any] = {"socket": socket, "url": url}
+        self._token = token
         self.socket = None if socket is None else SocketFile(socket)
         self._transport = httpx2.AsyncHTTPTransport() if self.socket is None else _SocketTransport(self.socket)
         self._headers = {"Accept-Encoding": "identity", **({"Authorization": f"Bearer {token}"} if token else {})}
@@ -108,6 +110,10 @@ class GuestWire:
 
     async def aclose(self) -> None:
         await self._transport.aclose()
+
+    def place_and_token(self, token: str | None) -> dict[str, Any]:
+        """Arguments for another client of the same guest; None for `token` means this one's."""
+        return {**self._place, "token": self._token if token is None else token}
 
     async def send(
         self,

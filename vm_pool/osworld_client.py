@@ -35,7 +35,7 @@ _READY_POLL_S = 0.5
 _LAUNCH = "import subprocess,sys; print(subprocess.Popen(sys.argv[1:], start_new_session=True).pid)"
 _WITH_STDIN = 'data=$1; shift; printf %s "$data" | base64 -d | "$@"'
 _KILLED = (-9, 137)
-_NOT_STARTED = (126, 127)
+_NOT_STARTED = (125, 126, 127)
 
 
 class _Executed(BaseModel):
@@ -65,6 +65,8 @@ class OSWorldMachine:
         self._receipts: dict[str, Performed] = {}
         self._completed: dict[str, Completed] = {}
         self._launched: list[list[str]] = []
+        self._performing = asyncio.Lock()
+        """Each batch is a program of its own, and programs that type at the same time mix their letters."""
 
     @property
     def info(self) -> MachineInfo:
@@ -87,6 +89,10 @@ class OSWorldMachine:
             message = f"{self._info.machine_id} was not ready after {timeout_s:g} s; it waited for {reason}"
             raise BootTimeout(message) from error
 
+    def another_client(self, *, token: str | None = None) -> "OSWorldMachine":
+        """A further client of the same machine, with receipts of its own; "" for `token` sends none."""
+        return OSWorldMachine(self._info, **self._wire.place_and_token(token))
+
     async def launched(self) -> list[list[str]]:
         """Command lines that this client has launched, oldest first."""
         return list(self._launched)
@@ -102,7 +108,10 @@ class OSWorldMachine:
             raise GuestError(f"{self._info.machine_id}: the screenshot is no picture: {error}") from error
 
     async def perform(self, events: Sequence[InputEvent], *, request_id: str | None = None) -> Performed:
-        request_id = request_id or uuid.uuid4().hex
+        async with self._performing:
+            return await self._perform(events, request_id or uuid.uuid4().hex)
+
+    async def _perform(self, events: Sequence[InputEvent], request_id: str) -> Performed:
         if request_id in self._receipts:
             return self._receipts[request_id].model_copy(update={"repeated": True})
         self._check(events)

@@ -8,19 +8,61 @@ from collections.abc import Sequence
 from vm_pool.events import Chord, Click, Drag, InputEvent, KeyDown, KeyUp, Move, Press, Release, Scroll, Text
 
 _PRELUDE = """\
-import shutil, subprocess, time
+import time
 import pyautogui
 pyautogui.PAUSE = 0
 pyautogui.FAILSAFE = False
 def type_text(text):
     if text.isascii():
-        return pyautogui.write(text)
-    if shutil.which('xdotool'):
-        return subprocess.run(['xdotool', 'type', '--delay', '5', '--', text], check=True)
+        return type_ascii(text)
+    try:
+        from Xlib import X, display
+        from Xlib.ext import xtest
+    except ImportError:
+        return paste(text)
+    type_by_spare_keys(text, display.Display(), xtest.fake_input, (X.KeyPress, X.KeyRelease))
+def type_ascii(text):
+    for number, part in enumerate(text.split('<')):
+        if number:
+            pyautogui.hotkey('shift', ',')
+        pyautogui.write(part)
+def paste(text):
     import pyperclip
     pyperclip.copy(text)
     pyautogui.hotkey('ctrl', 'v')
+def type_by_spare_keys(text, screen, send, press_and_release):
+    first = screen.display.info.min_keycode
+    count = screen.display.info.max_keycode - first + 1
+    mapping = screen.get_keyboard_mapping(first, count)
+    spare = [first + number for number, symbols in enumerate(mapping) if not any(symbols)]
+    if not spare:
+        return paste(text)
+    while text:
+        keys, length = {}, 0
+        for character in text:
+            if character not in keys and len(keys) == len(spare):
+                break
+            keys.setdefault(character, spare[min(len(keys), len(spare) - 1)])
+            length += 1
+        for character, key in keys.items():
+            symbol = {10: 0xFF0D, 9: 0xFF09}.get(ord(character), ord(character))
+            symbol += 0x1000000 if ord(character) > 255 else 0
+            screen.change_keyboard_mapping(key, [(symbol, symbol)])
+        screen.sync()
+        time.sleep(0.2)  # programs read the new mapping, and nothing says when they have
+        for character in text[:length]:
+            for what in press_and_release:
+                send(screen, what, keys[character])
+            screen.sync()
+            time.sleep(0.005)
+        time.sleep(0.2)
+        text = text[length:]
+    for key in spare:
+        screen.change_keyboard_mapping(key, [(0, 0)])
+    screen.sync()
 """
+"""`<` is typed by its keys, for pyautogui takes it for `>`; other scripts by keys that have no symbol yet, since tools
+that lend one key to one character after another lose those that a program looks up late."""
 _EPILOGUE = "print('pointer', *map(int, pyautogui.position()))"
 _PYAUTOGUI_NAMES = {
     "control": "ctrl",
