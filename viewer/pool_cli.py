@@ -102,6 +102,26 @@ def pool_bench(
     print_measured(services.measure, services.make_provider(provider), image, as_json=as_json)
 
 
+@pool.command("certify")
+def pool_certify(
+    ctx: typer.Context,
+    provider: flags.ProviderToCertify,
+    image: flags.ImageName = "slim",
+    n: flags.Clones = 3,
+    as_json: flags.AsJson = False,
+) -> None:
+    """Check that a provider's machines keep the contract, and that its clones are equal and independent."""
+    from viewer.certificates import certified, print_certificate
+
+    services: Services = ctx.obj
+    certificate = certified(services.make_provider(provider), image, n, services.now())
+    if as_json:
+        typer.echo(json.dumps(certificate.model_dump(mode="json"), indent=2))
+    else:
+        print_certificate(certificate)
+    raise typer.Exit(0 if certificate.holds else BREAKDOWN)
+
+
 def print_measured(measure: Benchmark, provider: "Provider", image: str, *, as_json: bool) -> None:
     """Measure something about a provider's machines and print the report."""
     from viewer.console import for_progress, for_results

@@ -2,6 +2,7 @@
 
 VMPoolError
 ├── ConfigError          the user's to mend: unknown provider, bad image name; one line and the next step
+│   └── NotSupported     this provider cannot do that, by its nature or as it is set up; names the capability
 ├── HostUnfit            this host lacks something (bwrap, user namespaces); names the command that mends it
 ├── HostBusy             it has no memory or no place for another machine now; says what is missing
 ├── ImageError           building, finding or verifying an image failed
@@ -21,6 +22,15 @@ class VMPoolError(Exception):
 
 class ConfigError(VMPoolError, ValueError):
     """The caller asked for something that does not exist or cannot be; the message ends with the next step."""
+
+
+class NotSupported(ConfigError):
+    """A provider cannot do that, by its nature or as it is set up."""
+
+    def __init__(self, capability: str, message: str):
+        super().__init__(message)
+        self.capability = capability
+        """A word of `vm_pool.provider.CAPABILITIES`."""
 
 
 class HostUnfit(VMPoolError):

@@ -120,6 +120,10 @@ class GuestMachine:
         await self._check_size()
         self._attach()
 
+    def another_client(self, *, token: str | None = None) -> "GuestMachine":
+        """A further client of the same machine, whose frames travel over the socket; "" for `token` sends none."""
+        return GuestMachine(self._info, **self._wire.place_and_token(token))
+
     async def launched(self) -> list[list[str]]:
         """Command lines that `launch` started, oldest first."""
         return (await self._wire.get_json("/v1/launched", _Launched)).launched

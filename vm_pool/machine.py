@@ -1,7 +1,7 @@
 """The seam to one running computer."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, Self, runtime_checkable
 
 from vm_pool.events import InputEvent
 from vm_pool.types import Completed, Frame, Look, LookPart, MachineInfo, Performed, Settled, Tree, Window
@@ -74,4 +74,28 @@ class Machine(Protocol):
 
     async def settle(self, *, quiet_ms: int = 150, timeout_ms: int = 3000) -> Settled:
         """Wait until the screen has been still for `quiet_ms`, carets aside; at most `timeout_ms`."""
+        ...
+
+
+@runtime_checkable
+class WithClipboard(Protocol):
+    """What a machine with the capability `clipboard` does besides."""
+
+    async def clipboard(self) -> str | None:
+        """Text of the clipboard; None when there is none or its owner does not answer."""
+        ...
+
+    async def set_clipboard(self, text: str) -> None: ...
+
+
+@runtime_checkable
+class Shareable(Protocol):
+    """A machine that more than one client can speak to at once."""
+
+    def another_client(self, *, token: str | None = None) -> Self:
+        """A further client of the same machine; `token` None takes this one's, "" sends none."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close this client's connections; idempotent."""
         ...

@@ -3,10 +3,20 @@
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from vm_pool.machine import Machine
 from vm_pool.types import Frozen
+
+CAPABILITIES = frozenset(
+    {"image", "size", "fresh", "snapshot", "fork", "keep_disk", "labels", "machine_id", "hostname", "isolation"}
+)
+"""What providers can do; one that lacks something says so by `Limited.capabilities` and raises `NotSupported`.
+
+image: boots images by name. size: gives the screen that was asked for. fresh: a booted machine holds nothing of
+earlier leases. snapshot, fork: as their methods say. keep_disk: `stop(keep_disk=True)` and `revive`. labels: `strays`
+repeats them. machine_id, hostname: each machine has its own. isolation: machines reach neither each other nor the host.
+"""
 
 
 class Snapshot(Frozen):
@@ -59,7 +69,8 @@ class Spec(Frozen):
 class Provider(Protocol):
     """Where machines come from. All of it may be called concurrently.
 
-    Raises from every method: `HostUnfit`, `ImageError`, `BootTimeout`, `ConfigError` as their names say.
+    Raises from every method: `HostUnfit`, `ImageError`, `BootTimeout`, `ConfigError` as their names say, the latter as
+    `NotSupported` for what this provider cannot do.
     """
 
     name: str
@@ -104,3 +115,16 @@ class Provider(Protocol):
     def session(self) -> AbstractAsyncContextManager[None]:
         """Resources that live as long as the pool: locks, helpers, cgroup parents."""
         ...
+
+
+@runtime_checkable
+class Limited(Protocol):
+    """A provider that lacks some of `CAPABILITIES`."""
+
+    @property
+    def capabilities(self) -> frozenset[str]: ...
+
+
+def capabilities_of(provider: Provider) -> frozenset[str]:
+    """What a provider can do: all, unless it says otherwise."""
+    return provider.capabilities if isinstance(provider, Limited) else CAPABILITIES

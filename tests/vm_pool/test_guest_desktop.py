@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 
 import pytest
 
-from vm_pool.contract import CHECKS
+from vm_pool.contract import CHECKS, run_check
 from vm_pool.errors import GuestError, MachineLost
 from vm_pool.events import Chord, Click, Drag, InputEvent, KeyDown, KeyUp, Move, Text
 from vm_pool.guest_client import GuestMachine
@@ -194,9 +194,10 @@ async def test_osworlds_routes_keep_the_contract_of_machines(machine):
     assert machine._wire.socket
     token = machine._wire._headers["Authorization"].removeprefix("Bearer ")
     osworld = OSWorldMachine(info, socket=machine._wire.socket.path, token=token)
-    for check in CHECKS.values():
-        await check(osworld)
+    results = [await run_check(check, osworld) for check in CHECKS.values()]
     await osworld.aclose()
+    assert [(result.check, result.reason) for result in results if result.outcome == "failed"] == []
+    assert {result.missing for result in results} == {None, "v1", "clipboard", "journal", "token"}
 
 
 async def test_osworlds_routes_answer_failures_with_upstreams_codes(machine):

@@ -11,14 +11,12 @@ from numpy.typing import NDArray
 
 from vm_pool.errors import BootTimeout, MachineError
 from vm_pool.events import Click, Drag, InputEvent, KeyDown, KeyUp, Move, Scroll, Text
+from vm_pool.providers.fake_faults import Fault, Method, Planned
 from vm_pool.providers.fake_shell import Reply
 from vm_pool.types import Box, FileChange, Node, Tree, Window
 
 _BACKGROUND = (58, 110, 165)
 _TEXT_LIMIT = 16 * 1024
-Method = Literal[
-    "screenshot", "perform", "run", "launch", "read", "write", "tree", "windows", "look", "settle", "boot", "fork"
-]
 
 
 @dataclass
@@ -89,9 +87,29 @@ class Script:
         default_factory=lambda: defaultdict[Method, deque[MachineError | BootTimeout]](deque)
     )
     """Errors that the next calls of a method raise, on whichever machine they come."""
+    plan: list[Planned] = field(default_factory=list[Planned])
+    """Faults of single machines, by the number of the call; see `inject`."""
 
     def fail_next(self, method: Method, error: MachineError | BootTimeout) -> None:
+        """The next call of that method, on whichever machine it comes, raises this error."""
         self.faults[method].append(error)
+
+    def inject(
+        self,
+        fault: Fault,
+        *,
+        method: Method | None = None,
+        machine: int | None = None,
+        after: int = 0,
+        times: int | None = 1,
+    ) -> None:
+        """Plan a fault; what comes of it depends on nothing but the order of calls on each machine.
+
+        `method` None: calls of all methods count. `machine`: its number in the order in which its provider started
+        them, from 0; None: each machine. `after`: so many such calls go well before. `times`: so many fail then; None:
+        all.
+        """
+        self.plan.append(Planned(fault=fault, method=method, machine=machine, after=after, times=times))
 
 
 def blank_desktop(width: int, height: int, files: Mapping[str, bytes]) -> FakeDesktop:

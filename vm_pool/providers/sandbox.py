@@ -20,7 +20,7 @@ from vm_pool.framebuffer import FRAMEBUFFER_NAME
 from vm_pool.guest_client import GuestMachine
 from vm_pool.images.store import being_built, images_dir
 from vm_pool.machine import Machine
-from vm_pool.provider import Snapshot, Spec, Stray
+from vm_pool.provider import CAPABILITIES, Snapshot, Spec, Stray
 from vm_pool.providers import sandbox_disk, sandbox_launch
 from vm_pool.providers.sandbox_cgroup import Group, Hierarchy, Limits, existing_group, find_hierarchy, make_group
 from vm_pool.providers.sandbox_machine import (
@@ -60,6 +60,8 @@ class SandboxProvider:
 
     name = "sandbox"
     birth_mib = 64
+    capabilities = CAPABILITIES - {"hostname"}
+    """All are called `desktop`: a fork's prompts and window titles look like those of its original."""
 
     def __init__(self, *, places: Places | None = None, boot_timeout_s: float = 30.0) -> None:
         self._places = places or default_places()

@@ -25,7 +25,7 @@ from vm_pool.providers.sandbox_state import DiskState, MachineFolder, this_proce
 from vm_pool.types import MachineInfo
 
 T = TypeVar("T")
-CAPABILITIES = frozenset({"v1", "tree", "journal", "clipboard", "settle"})
+CAPABILITIES = frozenset({"v1", "tree", "journal", "clipboard", "settle", "token"})
 _FREEZE_S = 2.0
 _END_S = 5.0
 _LOG_TAIL = 2000

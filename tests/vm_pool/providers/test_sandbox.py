@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from vm_pool.contract import CHECKS
 from vm_pool.errors import BootTimeout, ConfigError, GuestFileNotFound, ImageError, MachineError, MachineLost
 from vm_pool.events import Text
 from vm_pool.machine import Machine
@@ -55,12 +54,6 @@ async def provider(places):
 async def output(machine: Machine, *argv: str) -> str:
     done = await machine.run(argv)
     return done.stdout + done.stderr
-
-
-async def test_a_sandbox_keeps_the_contract_of_machines(provider):
-    machine = await provider.boot(SLIM)
-    for check in CHECKS.values():
-        await check(machine)
 
 
 async def test_a_machine_has_no_rights_and_no_network(provider):

@@ -1,0 +1,55 @@
+"""`agent-s3 pool certify` as a user meets it."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import cli
+from vm_pool.providers.fake import FakeProvider
+from vm_pool.providers.fake_desktop import Script
+from vm_pool.providers.fake_faults import Nonsense
+
+
+@pytest.fixture(autouse=True)
+def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGENT_S3_STATE", str(tmp_path))
+
+
+def test_a_certificate_that_holds_ends_with_0_and_says_what_does_not_apply(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["pool", "certify", "fake", "-n", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert "a request id is executed once" in shown
+    assert "fake, image slim, 2 clones: " in shown
+    assert " 0 failed, " in shown
+    assert "[programs]" in shown
+
+
+def test_as_json_it_is_one_object_with_a_result_for_each_check(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["pool", "certify", "fake", "--json", "--image", "desktop"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["schema_version"], shown["provider"], shown["image"], shown["clones"]) == (1, "fake", "desktop", 3)
+    assert len(shown["results"]) > 100
+    assert {result["outcome"] for result in shown["results"]} == {"passed", "not_applicable"}
+    assert "fork" in shown["capabilities"]
+
+
+def test_one_failed_check_is_told_at_once_and_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:
+    script = Script()
+    script.inject(Nonsense(), method="screenshot", machine=0)
+    provider = FakeProvider(script=script)
+
+    def make(_: str) -> FakeProvider:
+        return provider
+
+    services = replace(cli.SERVICES, make_provider=make)
+    assert cli.main(["pool", "certify", "fake"], services) == 1
+    shown = capsys.readouterr()
+    assert "FAILED" in shown.out
+    assert "failed: a frame has the size of the screen" in shown.err
+
+
+def test_an_unknown_provider_is_the_users_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["pool", "certify", "vmware"]) == 2
+    assert "known providers" in capsys.readouterr().err

@@ -1,0 +1,142 @@
+"""What a check reports, and that broken machines and clones are found out."""
+
+import asyncio
+import re
+
+import pytest
+
+from vm_pool.contract import CHECKS, MACHINE_CHECKS, ContractBroken, NotApplicable, run_check
+from vm_pool.contract.certify import certify
+from vm_pool.contract.check import Check
+from vm_pool.contract.fidelity import FIDELITY_CHECKS
+from vm_pool.contract.provider_checks import PROVIDER_CHECKS
+from vm_pool.errors import GuestError, NotSupported
+from vm_pool.provider import Snapshot, Spec
+from vm_pool.providers.fake import FakeMachine, FakeProvider
+from vm_pool.types import Settled
+
+SPEC = Spec(width=160, height=120)
+ALL = (*MACHINE_CHECKS, *PROVIDER_CHECKS, *FIDELITY_CHECKS)
+
+
+def test_there_are_enough_checks_and_each_is_a_sentence_of_its_own():
+    assert len(MACHINE_CHECKS) >= 60
+    assert len({check.name for check in ALL}) == len(ALL)
+    assert all(re.fullmatch(r"[a-z]+( [A-Za-z0-9]+){2,}", check.sentence) for check in ALL)
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "reason", "missing"),
+    [
+        (None, "passed", "", None),
+        (ContractBroken("a frame\nis whole"), "failed", "a frame is whole", None),
+        (NotApplicable("tree", "no tree here"), "not_applicable", "no tree here", "tree"),
+        (NotSupported("fork", "no forks here"), "not_applicable", "no forks here", "fork"),
+        (GuestError("refused"), "failed", "GuestError: refused", None),
+        (ZeroDivisionError("of ours"), "failed", "ZeroDivisionError: of ours", None),
+    ],
+)
+async def test_whatever_a_check_raises_becomes_its_result(error, outcome, reason, missing):
+    async def something_is_so(_: object) -> None:
+        if error:
+            raise error
+
+    result = await run_check(Check("something_is_so", "group", something_is_so, 5.0), None)
+    assert (result.check, result.outcome) == ("something is so", outcome)
+    assert (result.reason, result.missing) == (reason, missing)
+
+
+async def test_a_check_that_hangs_has_failed_when_its_time_is_over():
+    async def it_answers(_: object) -> None:
+        await asyncio.Event().wait()
+
+    result = await run_check(Check("it_answers", "group", it_answers, 0.05), None)
+    assert (result.outcome, result.reason) == ("failed", "it was not over after 0.05 s")
+
+
+async def test_a_machine_that_forgets_request_ids_breaks_the_contract():
+    class Forgetful(FakeMachine):
+        async def perform(self, events, *, request_id=None):
+            return await super().perform(events)
+
+    with pytest.raises(ContractBroken, match="repeat"):
+        await CHECKS["a_request_id_is_executed_once"](Forgetful())
+
+
+async def test_a_machine_without_a_token_and_one_that_takes_any_are_told_apart():
+    class Open(FakeMachine):
+        def another_client(self, *, token=None):
+            return super().another_client()
+
+    check = CHECKS["a_wrong_token_is_refused_everywhere"]
+    assert (await run_check(check, FakeMachine())).outcome == "passed"
+    assert (await run_check(check, Open())).outcome == "failed"
+    free = FakeMachine()
+    free._info = free.info.model_copy(update={"capabilities": frozenset()})
+    assert (await run_check(check, free)).missing == "token"
+
+
+async def test_a_machine_that_says_it_settled_when_it_could_not_have_is_found_out():
+    class Hasty(FakeMachine):
+        async def settle(self, *, quiet_ms=150, timeout_ms=3000):
+            return Settled(quiet=True, seconds=0.2, reason="quiet")
+
+    check = CHECKS["waiting_for_quiet_longer_than_the_time_allowed_ends_in_time"]
+    assert (await run_check(check, Hasty())).outcome == "failed"
+
+
+class Shared(FakeProvider):
+    """A provider whose forks are all one machine."""
+
+    async def fork(self, snapshot: Snapshot, *, labels=None) -> FakeMachine:
+        if self.machines[-1].info.machine_id.startswith("shared"):
+            return self.machines[-1]
+        machine = await super().fork(snapshot, labels=labels)
+        machine._info = machine.info.model_copy(update={"machine_id": "shared-0"})
+        return machine
+
+
+async def test_clones_that_are_one_machine_are_found_out():
+    certificate = await certify(Shared(), SPEC, clones=2)
+    failed = {result.check for result in certificate.results if result.outcome == "failed"}
+    assert not certificate.holds
+    assert {"clones have ids of their own", "files of one clone are not seen by another"} <= failed
+    assert {"input to one clone does not move another", "clones have clipboards of their own"} <= failed
+
+
+class Forgetting(FakeProvider):
+    """A provider whose snapshots hold less than they say."""
+
+    async def snapshot(self, machine):
+        snapshot = await super().snapshot(machine)
+        self.snapshots[snapshot.snapshot_id].clipboard = None
+        self.snapshots[snapshot.snapshot_id].files.clear()
+        self.snapshots[snapshot.snapshot_id].pixels[:] = 7
+        return snapshot
+
+
+async def test_clones_that_are_not_like_their_original_are_found_out():
+    certificate = await certify(Forgetting(), SPEC, clones=2)
+    failed = {result.check for result in certificate.results if result.outcome == "failed"}
+    assert {"clones show the same screen", "clones have the files of the original"} <= failed
+    assert "clones have the clipboard of the original" in failed
+
+
+class Forkless(FakeProvider):
+    capabilities = FakeProvider.capabilities - {"snapshot", "fork"}
+
+    async def snapshot(self, machine):
+        raise NotSupported("snapshot", "no snapshots here")
+
+
+async def test_what_a_provider_cannot_do_is_not_applicable_and_named():
+    certificate = await certify(Forkless(), SPEC, clones=2)
+    fidelity = [result for result in certificate.results if result.group in {"equal", "independent"}]
+    assert [result for result in certificate.results if result.outcome == "failed"] == []
+    assert len(fidelity) == len(FIDELITY_CHECKS)
+    assert {(result.outcome, result.missing) for result in fidelity} == {("not_applicable", "snapshot")}
+
+
+async def test_one_clone_cannot_be_compared():
+    with pytest.raises(ValueError, match="at least 2"):
+        await certify(FakeProvider(), SPEC, clones=1)
