@@ -44,7 +44,9 @@ class _Readiness(Frozen):
     waiting_for: str | None
 
 
-class _Info(Frozen):
+class GuestInfo(Frozen):
+    """What a guest says about itself at `/v1/info`."""
+
     version: Literal[1]
     platform: str
     width: int
@@ -231,7 +233,7 @@ class GuestMachine:
         return None if state.ready else state.waiting_for or "something it does not name"
 
     async def _check_size(self) -> None:
-        found = await self._wire.get_json("/v1/info", _Info)
+        found = await self._wire.get_json("/v1/info", GuestInfo)
         if (found.width, found.height) != (self._info.width, self._info.height):
             message = f"{self._info.machine_id} has a screen of {found.width}x{found.height} px"
             raise GuestError(f"{message}, not the {self._info.width}x{self._info.height} that was asked for")

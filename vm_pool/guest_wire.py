@@ -103,12 +103,15 @@ class GuestWire:
         self._machine_id = machine_id
         self._place: dict[str, Any] = {"socket": socket, "url": url}
         self._token = token
+        self._closed = False
         self.socket = None if socket is None else SocketFile(socket)
         self._transport = httpx2.AsyncHTTPTransport() if self.socket is None else _SocketTransport(self.socket)
         self._headers = {"Accept-Encoding": "identity", **({"Authorization": f"Bearer {token}"} if token else {})}
         self._base_url = url or "http://guest"
 
     async def aclose(self) -> None:
+        """For good: what is sent afterwards finds the machine lost."""
+        self._closed = True
         await self._transport.aclose()
 
     def place_and_token(self, token: str | None) -> dict[str, Any]:
@@ -130,6 +133,8 @@ class GuestWire:
         repeatable: bool = True,
     ) -> Answer:
         """Any status is an answer. `repeatable`: safe to send once more after a dropped connection."""
+        if self._closed:
+            raise MachineLost(f"{self._machine_id}: {method} {path}: this client was closed")
         # By hand and not by a client, which would keep the guest's cookies and go where it says.
         try:
             request = httpx2.Request(

@@ -13,21 +13,29 @@ class Entry(NamedTuple):
     module: str
     class_name: str
     extra: str | None = None
+    takes_text: bool = False
+    """`NAME:TEXT` makes it with `text=TEXT`, for those who can only write one word, as on the command line."""
 
 
 PROVIDERS: dict[str, Entry] = {
     "sandbox": Entry("vm_pool.providers.sandbox", "SandboxProvider"),
+    "remote": Entry("vm_pool.providers.remote", "RemoteProvider", takes_text=True),
     "fake": Entry("vm_pool.providers.fake", "FakeProvider"),
 }
 
 
 def make_provider(name: str, **options: Any) -> Provider:
-    """The provider of that name, made with its own options.
+    """The provider of that name, or `NAME:TEXT`, made with its own options.
 
-    Raises: `ConfigError` for an unknown name, `HostUnfit` when the extra it needs is not installed.
+    Raises: `ConfigError` for an unknown name and wrong options, `HostUnfit` when the extra it needs is not installed.
     """
+    name, colon, text = name.partition(":")
     if name not in PROVIDERS:
         raise ConfigError(f"unknown provider {name!r}; known providers: {', '.join(PROVIDERS)}")
+    if colon and not PROVIDERS[name].takes_text:
+        raise ConfigError(f"provider {name!r} takes nothing after its name, not {text!r}; write: {name}")
+    if colon:
+        options["text"] = text
     return cast("Provider", provider_class(name, PROVIDERS[name])(**options))
 
 

@@ -8,13 +8,20 @@ from vm_pool.providers import Entry, make_provider, provider_class
 
 
 def test_every_provider_of_the_table_can_be_made():
+    options = {"remote": {"urls": ["http://127.0.0.1:5000"]}}
     for name in providers.PROVIDERS:
-        assert make_provider(name).name == name
+        assert make_provider(name, **options.get(name, {})).name == name
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(ConfigError, match=r"unknown provider 'vmware'; known providers: sandbox, fake"):
+    with pytest.raises(ConfigError, match=r"unknown provider 'vmware'; known providers: sandbox, .*fake"):
         make_provider("vmware")
+
+
+def test_text_after_the_name_is_for_those_that_take_it():
+    assert make_provider("remote:http://127.0.0.1:5000").name == "remote"
+    with pytest.raises(ConfigError, match="takes nothing after its name"):
+        make_provider("fake:http://127.0.0.1:5000")
 
 
 def test_a_missing_extra_is_named():
