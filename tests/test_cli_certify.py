@@ -50,6 +50,13 @@ def test_one_failed_check_is_told_at_once_and_ends_with_1(capsys: pytest.Capture
     assert "failed: a frame has the size of the screen" in shown.err
 
 
+def test_guests_that_run_elsewhere_are_named_by_their_urls(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["pool", "ls", "--provider", "remote:http://127.0.0.1:5000,http://127.0.0.1:5001"]) == 0
+    assert "nothing is running" in capsys.readouterr().out
+    assert cli.main(["pool", "certify", "remote:127.0.0.1"]) == 2
+    assert "remote:http://HOST:PORT" in capsys.readouterr().err
+
+
 def test_an_unknown_provider_is_the_users_mistake(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["pool", "certify", "vmware"]) == 2
     assert "known providers" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,11 @@ from vm_pool.types import Settled
 
 SPEC = Spec(width=160, height=120)
 ALL = (*MACHINE_CHECKS, *PROVIDER_CHECKS, *FIDELITY_CHECKS)
+
+
+def test_the_documentation_says_how_many_checks_there_are():
+    page = Path(__file__).parents[3] / "docs" / "images-and-pool.md"
+    assert f"runs {len(ALL)} checks" in page.read_text(encoding="utf-8")
 
 
 def test_there_are_enough_checks_and_each_is_a_sentence_of_its_own():

@@ -26,6 +26,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the pinned package and what its controllers import."""
     folder = tmp_path_factory.mktemp("osworld")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
+    pip += ["--retries", "1", "--timeout", "15"]
     pinned = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "--requirement", str(REQUIREMENTS)]
     done = subprocess.run([*pip, *pinned, "--target", str(folder)], capture_output=True, text=True)
     if done.returncode:

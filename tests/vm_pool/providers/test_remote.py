@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -97,6 +98,16 @@ def test_options_may_stand_in_a_toml_file(tmp_path, monkeypatch):
     file.write_text("urls = [")
     with pytest.raises(ConfigError, match="cannot read"):
         make_provider(f"remote:{file}")
+
+
+def test_the_file_in_the_documentation_is_understood(tmp_path, monkeypatch):
+    page = Path(__file__).parents[3] / "docs" / "images-and-pool.md"
+    [example] = re.findall(r"```toml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    file = tmp_path / "fleet.toml"
+    file.write_text(example, encoding="utf-8")
+    monkeypatch.setenv("FLEET_TOKEN", "t")
+    can = capabilities_of(make_provider(f"remote:{file}"))
+    assert can == {"labels", "keep_disk", "fresh", "snapshot", "fork"}
 
 
 def test_a_token_that_is_not_set_is_named_by_its_variable(monkeypatch):
