@@ -72,9 +72,18 @@ async def clones_of_a_running_desktop(source: Source, n: int) -> AsyncGenerator[
             await original.set_clipboard(CLIPBOARD)
         await original.settle(timeout_ms=10_000)
         snapshot = await stack.enter_async_context(source.snapshot(original))
-        forks = [stack.enter_async_context(source.fork(snapshot)) for _ in range(n)]
-        machines = await asyncio.gather(*forks)
+        machines = await _forked(source, snapshot, n, stack)
         yield Clones(source, original, snapshot, machines, field)
+
+
+async def _forked(source: Source, snapshot: Snapshot, n: int, stack: AsyncExitStack) -> list[Machine]:
+    """Started at once; when one fails the others are waited for, so that the stack holds all that there are."""
+    starts = (stack.enter_async_context(source.fork(snapshot)) for _ in range(n))
+    started = await asyncio.gather(*starts, return_exceptions=True)
+    for one in started:
+        if isinstance(one, BaseException):
+            raise one
+    return [one for one in started if not isinstance(one, BaseException)]
 
 
 async def _unsaved_text(original: Machine, stack: AsyncExitStack) -> Editor | None:

@@ -14,6 +14,7 @@ from vm_pool.contract.provider_checks import PROVIDER_CHECKS
 from vm_pool.errors import GuestError, NotSupported
 from vm_pool.provider import Snapshot, Spec
 from vm_pool.providers.fake import FakeMachine, FakeProvider
+from vm_pool.providers.fake_faults import Hang
 from vm_pool.types import Settled
 
 SPEC = Spec(width=160, height=120)
@@ -126,6 +127,16 @@ async def test_clones_that_are_not_like_their_original_are_found_out():
     failed = {result.check for result in certificate.results if result.outcome == "failed"}
     assert {"clones show the same screen", "clones have the files of the original"} <= failed
     assert "clones have the clipboard of the original" in failed
+
+
+async def test_when_one_clone_does_not_start_every_check_of_clones_fails_and_nothing_is_left():
+    provider = FakeProvider()
+    provider.script.inject(Hang(seconds=0), method="fork", after=6)
+    certificate = await certify(provider, SPEC, clones=3)
+    of_clones = [result for result in certificate.results if result.group in {"equal", "independent"}]
+    assert {result.outcome for result in of_clones} == {"failed"}
+    assert "3 clones could not be made" in of_clones[0].reason
+    assert await provider.strays() == []
 
 
 class Forkless(FakeProvider):
