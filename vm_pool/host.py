@@ -13,10 +13,10 @@ from vm_pool.errors import VMPoolError
 from vm_pool.images.build import missing_for_user_builds
 from vm_pool.images.recipe import RECIPES, host_suite
 from vm_pool.images.store import images_dir
+from vm_pool.local_state import default_places, machine_uid
 from vm_pool.providers.sandbox_cgroup import find_hierarchy
 from vm_pool.providers.sandbox_launch import as_machine_uid
 from vm_pool.providers.sandbox_seccomp import AUDIT_ARCH, filter_bytes
-from vm_pool.providers.sandbox_state import default_places, machine_uid
 from vm_pool.types import Frozen
 
 _FRAME_BYTES = 1920 * 1080 * 4

@@ -18,36 +18,30 @@ from vm_pool.disk import delete_tree, tree_bytes
 from vm_pool.errors import ConfigError, HostUnfit, MachineError, MachineLost
 from vm_pool.framebuffer import FRAMEBUFFER_NAME
 from vm_pool.guest_client import GuestMachine
+from vm_pool.guest_code import guest_code, machine_info
+from vm_pool.host_processes import descendants, unless_it_ends
 from vm_pool.images.store import being_built, images_dir
-from vm_pool.machine import Machine
-from vm_pool.provider import CAPABILITIES, Snapshot, Spec, Stray
-from vm_pool.providers import sandbox_disk, sandbox_launch
-from vm_pool.providers.sandbox_cgroup import Group, Hierarchy, Limits, existing_group, find_hierarchy, make_group
-from vm_pool.providers.sandbox_machine import (
-    Running,
-    descendants,
-    end,
-    end_elsewhere,
-    machine_info,
-    read_launched,
-    standing_still,
-    state_of_new,
-    unless_it_ends,
-)
-from vm_pool.providers.sandbox_relaunch import Programs, programs_of, relaunch
-from vm_pool.providers.sandbox_seccomp import filter_bytes
-from vm_pool.providers.sandbox_state import (
+from vm_pool.local_state import (
     DiskState,
     MachineFolder,
     Places,
     default_places,
     folders_in,
+    make_runtime,
     new_id,
     read_state,
+    state_of_new,
     stray_of,
-    this_process,
     write_state,
 )
+from vm_pool.machine import Machine
+from vm_pool.owner import this_process
+from vm_pool.provider import CAPABILITIES, Snapshot, Spec, Stray
+from vm_pool.providers import sandbox_disk, sandbox_launch
+from vm_pool.providers.sandbox_cgroup import Group, Hierarchy, Limits, existing_group, find_hierarchy, make_group
+from vm_pool.providers.sandbox_machine import Running, end, end_elsewhere, standing_still, start_failure
+from vm_pool.providers.sandbox_seccomp import filter_bytes
+from vm_pool.relaunch import Programs, programs_of, read_launched, relaunch
 from vm_pool.shield import shielded
 
 TOOLS = {"bwrap": "bubblewrap", "unshare": "util-linux", "setpriv": "util-linux", "prlimit": "util-linux"}
@@ -170,7 +164,7 @@ class SandboxProvider:
             sandbox_disk.check_reachable(image.rootfs)
             sandbox_disk.check_reachable(self._places.machines)
             sandbox_disk.check_reachable(self._places.snapshots)
-            self._guest_codes[image.id] = sandbox_disk.guest_code(self._places.guests, image)
+            self._guest_codes[image.id] = guest_code(self._places.guests, image)
         return image
 
     async def _start_new(self, state: DiskState, image: images.Image, *, copy_of: Path | None = None) -> Machine:
@@ -201,15 +195,14 @@ class SandboxProvider:
     async def _start(self, folder: MachineFolder, state: DiskState, image: images.Image) -> GuestMachine:
         """Start the sandbox on a disk that is there, wait for its desktop and for the programs it had."""
         token = secrets.token_urlsafe(24)
-        await shielded(asyncio.to_thread(sandbox_disk.make_runtime, folder, token))
+        await shielded(asyncio.to_thread(make_runtime, folder, token))
         group = self._make_group(state)
         launch = sandbox_launch.Launch(image.rootfs, self._guest_codes[image.id], folder, state.spec, group)
         process = sandbox_launch.start(launch, self._filter)
-        machine = GuestMachine(
-            machine_info(state), socket=folder.socket, token=token, framebuffer=folder.frames / FRAMEBUFFER_NAME
-        )
+        info, framebuffer = machine_info(state, self.name), folder.frames / FRAMEBUFFER_NAME
+        machine = GuestMachine(info, socket=folder.socket, token=token, framebuffer=framebuffer)
         self._running[state.id] = Running(machine, process, folder, group, image, state)
-        await unless_it_ends(machine.ready(self._boot_timeout_s), process, folder.log)
+        await unless_it_ends(machine.ready(self._boot_timeout_s), process.pid, lambda: start_failure(folder.log))
         await relaunch(machine, state.programs)
         return machine
 

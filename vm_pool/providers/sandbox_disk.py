@@ -1,19 +1,14 @@
 """The disks of sandbox machines: a fresh one from an image, a copy of one, and the guest server's compiled code."""
 
-import fcntl
-import hashlib
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
 from vm_pool.disk import delete_tree, drop_live_traces
-from vm_pool.errors import ConfigError, HostUnfit
-from vm_pool.images import Image
-from vm_pool.images.tree import run_in_tree
-from vm_pool.providers.sandbox_launch import USER, as_machine_uid
-from vm_pool.providers.sandbox_state import (
-    LONGEST_SOCKET_PATH,
+from vm_pool.errors import HostUnfit
+from vm_pool.guest_code import USER
+from vm_pool.local_state import (
     DiskState,
     MachineFolder,
     machine_uid,
@@ -21,30 +16,10 @@ from vm_pool.providers.sandbox_state import (
     make_passage,
     write_state,
 )
+from vm_pool.providers.sandbox_launch import as_machine_uid
 
-GUEST_SOURCE = Path(__file__).parent.parent / "guest"
 _COPIES = 3
 """How often a disk is copied before files that are replaced meanwhile are taken for an error."""
-
-
-def make_runtime(folder: MachineFolder, token: str) -> None:
-    """The tmpfs part: a directory for socket and token that only the machine's uid (and root) can enter, and frames.
-
-    Raises: `ConfigError` when its path is too long for a socket.
-    """
-    if len(str(folder.socket)) > LONGEST_SOCKET_PATH:
-        raise ConfigError(f"{folder.socket} is too long for a socket path; set XDG_RUNTIME_DIR to a shorter directory")
-    make_passage(folder.runtime)
-    folder.disk_link.symlink_to(folder.disk)
-    make_folder_for_machine(folder.ctl, 0o700)
-    make_folder_for_machine(folder.frames, 0o700)
-    folder.token.write_text(token, encoding="ascii")
-    folder.token.chmod(0o400)
-    os.chown(folder.token, machine_uid(), -1)
-    # Of the machine's name, so that one that is revived is the same machine for the programs in it.
-    machine_id = hashlib.sha256(folder.disk.name.encode()).hexdigest()[:32]
-    folder.machine_id.write_text(f"{machine_id}\n", encoding="ascii")
-    folder.machine_id.chmod(0o444)
 
 
 def make_disk(folder: MachineFolder, state: DiskState, rootfs: Path, copy_of: Path | None) -> None:
@@ -124,37 +99,6 @@ def check_reachable(rootfs: Path) -> None:
                 f"machines run as an unprivileged user, which cannot enter {parent}; run: chmod o+x {parent}"
                 " (or choose other directories by AGENT_S3_CACHE and AGENT_S3_STATE)"
             )
-
-
-def guest_code(guests: Path, image: Image) -> Path:
-    """A copy of the guest server compiled by the image's Python: compiling at each boot would cost 60 ms and more.
-
-    It is a copy also because machines need not be able to read the directory that this package lies in.
-    """
-    files = sorted(path for path in GUEST_SOURCE.rglob("*") if path.is_file() and path.suffix != ".pyc")
-    digest = hashlib.sha256(image.id.encode())
-    for path in files:
-        digest.update(f"{path.relative_to(GUEST_SOURCE)}\0".encode() + path.read_bytes())
-    target = guests / digest.hexdigest()[:16]
-    with (guests / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not target.exists():
-            _compile(files, target, image.rootfs)
-    return target / "guest"
-
-
-def _compile(files: list[Path], target: Path, rootfs: Path) -> None:
-    partial = target.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    for path in files:
-        copy = partial / "guest" / path.relative_to(GUEST_SOURCE)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, copy)
-    compile_all = ["python3", "-I", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
-    run_in_tree(rootfs, [*compile_all, "-d", "/opt/agent-s3/guest", "/mnt"], extra=(partial / "guest", "/mnt"))
-    for path in (partial, *partial.rglob("*")):
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    partial.rename(target)
 
 
 def _fresh_upper(upper: Path, rootfs: Path) -> None:

@@ -14,13 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from vm_pool.guest_code import GUEST_CODE, HOME, RUN, UID, USER, guest_server
+from vm_pool.local_state import HOST_UID, MachineFolder
 from vm_pool.provider import Spec
 from vm_pool.providers.sandbox_cgroup import Group, prlimit_options
-from vm_pool.providers.sandbox_state import HOST_UID, MachineFolder
-
-GUEST_CODE = "/opt/agent-s3/guest"
-RUN = "/run/agent-s3"
-USER, UID, HOME = "user", 1000, "/home/user"
 
 _ENTER_GROUP = 'while [ "$1" != -- ]; do echo 0 > "$1" || exit 125; shift; done; shift; exec "$@"'
 _MOUNT = 'mount -t overlay overlay -o "$1" "$2" || exit 125; shift 2; exec "$@"'
@@ -60,7 +57,7 @@ def command(launch: Launch, seccomp_fd: int) -> list[str]:
         *("unshare", "--user", "--map-root-user", "--mount", "--propagation", "private", "--"),
         *("sh", "-c", _MOUNT, "mount", overlay_options(launch), str(launch.folder.merged)),
         *bwrap(launch, seccomp_fd),
-        *guest_server(launch),
+        *guest_server(launch.spec),
     ]
 
 
@@ -87,20 +84,6 @@ def bwrap(launch: Launch, seccomp_fd: int) -> list[str]:
         *("--unshare-all", "--unshare-user", "--uid", str(UID), "--gid", str(UID), "--hostname", "desktop"),
         *("--cap-drop", "ALL", "--disable-userns", "--seccomp", str(seccomp_fd)),
         *("--die-with-parent", "--new-session", "--chdir", HOME, "--clearenv", *environment, "--"),
-    ]
-
-
-def guest_server(launch: Launch) -> list[str]:
-    return [
-        *("python3", "-I", f"{GUEST_CODE}/main.py"),
-        *(
-            "--socket",
-            f"{RUN}/ctl/{launch.folder.socket.name}",
-            "--token-file",
-            f"{RUN}/ctl/{launch.folder.token.name}",
-        ),
-        *("--size", f"{launch.spec.width}x{launch.spec.height}", "--frames", f"{RUN}/frames"),
-        *("--journal", HOME, "--journal-stock", f"{RUN}/journal/stock.json"),
     ]
 
 

@@ -6,31 +6,21 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import AsyncGenerator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
-
-from pydantic import TypeAdapter, ValidationError
 
 from vm_pool.errors import HostUnfit, MachineLost
 from vm_pool.guest_client import GuestMachine
+from vm_pool.host_processes import children
 from vm_pool.images import Image
-from vm_pool.provider import Spec
+from vm_pool.local_state import DiskState, MachineFolder
 from vm_pool.providers.sandbox_cgroup import Group
-from vm_pool.providers.sandbox_launch import HOME, USER
-from vm_pool.providers.sandbox_state import DiskState, MachineFolder, this_process
-from vm_pool.types import MachineInfo
 
-T = TypeVar("T")
-CAPABILITIES = frozenset({"v1", "tree", "journal", "clipboard", "settle", "token"})
 _FREEZE_S = 2.0
 _END_S = 5.0
 _LOG_TAIL = 2000
-_LAUNCHED_LIMIT = 64 * 1024
-_LAUNCHED = TypeAdapter(tuple[tuple[str, ...], ...])
 _STARTERS = ("bwrap:", "unshare:", "mount:", "setpriv:", "prlimit:", "enter:", "sh:")
 
 
@@ -45,49 +35,6 @@ class Running:
     image: Image
     state: DiskState
     stopping: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-
-def machine_info(state: DiskState) -> MachineInfo:
-    return MachineInfo(
-        machine_id=state.id,
-        provider="sandbox",
-        image=state.image_id,
-        platform="linux",
-        width=state.spec.width,
-        height=state.spec.height,
-        user=USER,
-        home=HOME,
-        capabilities=CAPABILITIES,
-    )
-
-
-def state_of_new(machine_id: str, spec: Spec, image: Image) -> DiskState:
-    now = datetime.now(UTC)
-    return DiskState(
-        kind="machine",
-        id=machine_id,
-        owner=this_process(),
-        image_id=image.id,
-        spec=spec,
-        created=now,
-        expires=now + timedelta(seconds=spec.ttl_s),
-        labels=spec.labels,
-    )
-
-
-async def unless_it_ends(wait: Coroutine[None, None, T], process: "subprocess.Popen[bytes]", log: Path) -> T:
-    """Await `wait`, but not longer than the process lives. Raises: what `start_failure` makes of its last words."""
-    waiting = asyncio.create_task(wait)
-    ended = asyncio.create_task(_ended(process))
-    try:
-        await asyncio.wait((waiting, ended), return_when=asyncio.FIRST_COMPLETED)
-        if waiting.done():
-            return waiting.result()
-        raise start_failure(log)
-    finally:
-        for task in (waiting, ended):
-            task.cancel()
-        await asyncio.gather(waiting, ended, return_exceptions=True)
 
 
 def start_failure(log: Path) -> HostUnfit | MachineLost:
@@ -115,18 +62,6 @@ def end_elsewhere(folder: MachineFolder) -> None:
     _kill_all(list(_pidfds([pid for pid in _all_pids() if _command_line(pid).startswith(start)])))
 
 
-def descendants(pid: int) -> set[int]:
-    """A process and all below it, as this host numbers them."""
-    found: set[int] = set()
-    pending = [pid]
-    while pending:
-        current = pending.pop()
-        if current not in found:
-            found.add(current)
-            pending += _children(current)
-    return found
-
-
 @asynccontextmanager
 async def standing_still(group: Group | None) -> AsyncGenerator[None]:
     """Keep a machine's processes from running meanwhile, where this host has a freezer for us."""
@@ -142,32 +77,10 @@ async def standing_still(group: Group | None) -> AsyncGenerator[None]:
         group.thaw()
 
 
-def read_launched(path: Path) -> tuple[tuple[str, ...], ...] | None:
-    """Command lines that the guest noted; None when there are none or it wrote something else."""
-    with suppress(OSError, ValidationError):
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(fd, "rb") as file:
-            return _LAUNCHED.validate_json(file.read(_LAUNCHED_LIMIT)) or None
-    return None
-
-
-async def _ended(process: "subprocess.Popen[bytes]") -> None:
-    """Return when the process has ended, without polling."""
-    loop = asyncio.get_running_loop()
-    done = asyncio.Event()
-    fd = os.pidfd_open(process.pid)
-    loop.add_reader(fd, done.set)
-    try:
-        await done.wait()
-    finally:
-        loop.remove_reader(fd)
-        os.close(fd)
-
-
 def _kill_and_wait(process: "subprocess.Popen[bytes]") -> None:
     """The end of a sandbox's first inner process is the end of all in it: the kernel ends them with their namespace."""
     if process.returncode is None:
-        _kill_all(list(_pidfds([process.pid, *_children(process.pid)])))
+        _kill_all(list(_pidfds([process.pid, *children(process.pid)])))
         process.wait()
 
 
@@ -198,9 +111,3 @@ def _pidfds(pids: list[int]) -> Iterator[int]:
     for pid in pids:
         with suppress(ProcessLookupError):
             yield os.pidfd_open(pid)
-
-
-def _children(pid: int) -> list[int]:
-    with suppress(FileNotFoundError, ProcessLookupError):
-        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return []

@@ -10,8 +10,8 @@ from vm_pool.errors import ConfigError, ImageError
 from vm_pool.images.build import building, check_space
 from vm_pool.images.recipe import recipe
 from vm_pool.images.store import Manifest, images_dir, lock
+from vm_pool.local_state import Places
 from vm_pool.providers.sandbox import SandboxProvider
-from vm_pool.providers.sandbox_state import Places
 from vm_pool.strays import gc
 
 

@@ -14,14 +14,14 @@ import pytest
 
 from vm_pool.errors import BootTimeout, ConfigError, GuestFileNotFound, ImageError, MachineError, MachineLost
 from vm_pool.events import Text
+from vm_pool.local_state import HOST_UID, Places, make_folder_for_machine
 from vm_pool.machine import Machine
 from vm_pool.provider import Spec
 from vm_pool.providers.sandbox import SandboxProvider
 from vm_pool.providers.sandbox_cgroup import find_hierarchy
 from vm_pool.providers.sandbox_disk import copy_command
 from vm_pool.providers.sandbox_machine import end_elsewhere
-from vm_pool.providers.sandbox_relaunch import Programs, relaunch
-from vm_pool.providers.sandbox_state import HOST_UID, Places, make_folder_for_machine
+from vm_pool.relaunch import Programs, relaunch
 from vm_pool.strays import gc
 
 pytestmark = pytest.mark.desktop
@@ -261,7 +261,7 @@ async def test_a_killed_run_takes_its_machines_along_and_leaves_disks_that_can_b
         "import asyncio, os, pathlib, sys\n"
         "from vm_pool.provider import Spec\n"
         "from vm_pool.providers.sandbox import SandboxProvider\n"
-        "from vm_pool.providers.sandbox_state import Places\n"
+        "from vm_pool.local_state import Places\n"
         "async def main():\n"
         "    provider = SandboxProvider(places=Places(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])))\n"
         "    for _ in range(2):\n"

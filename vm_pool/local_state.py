@@ -1,14 +1,15 @@
-"""What the sandbox provider keeps on disk, and who owns it.
+"""What the providers of this host keep on disk, and who owns it.
 
-<state>/machines/<id>/   state.json  upper/ work/ merged/ (overlay)  log     survives the run when the disk is kept
-                         journal/ (what files there were at the first start)
-<state>/snapshots/<id>/  state.json  upper/
+<state>/machines/<id>/   state.json  journal/ (what files there were at the first start)
+                         and of a sandbox: upper/ work/ merged/ (overlay)  log;  survives the run when the disk is kept
+<state>/snapshots/<id>/  state.json  and of a sandbox: upper/
 <state>/guests/<sha>/    the guest server's code, compiled for an image's Python
 <runtime>/<id>/          ctl/ (socket, token, launched.json)  frames/        on tmpfs, gone with the machine
                          disk, a link to the machine's folder: runs with other state folders share <runtime>
 """
 
 import contextlib
+import hashlib
 import os
 import secrets
 import tempfile
@@ -21,31 +22,21 @@ from typing import Literal
 from pydantic import ValidationError
 
 from vm_pool.errors import ConfigError, HostUnfit
+from vm_pool.images import Image
+from vm_pool.owner import Owner, this_process
 from vm_pool.provider import Spec, Stray
-from vm_pool.providers.sandbox_relaunch import Programs
+from vm_pool.relaunch import Programs
 from vm_pool.types import Frozen
 
 ROOT_STATE = Path("/var/lib/agent-s3")
 HOST_UID = 60_973
 """As root, machines run as this uid and gid, which own nothing else, so that root never backs a guest."""
 STATE_FILE = "state.json"
+SOCKET_NAME, TOKEN_NAME = "guest.sock", "token"
 BEING_MADE = timedelta(minutes=2)
 """For so long a folder without a state file is left alone."""
 LONGEST_SOCKET_PATH = 100
 """Bytes; the kernel takes 107."""
-
-
-class Owner(Frozen):
-    """A process, told from a later one with the same id."""
-
-    pid: int
-    started: int
-    """Clock ticks after boot, field 22 of /proc/PID/stat."""
-    boot_id: str
-
-    @property
-    def alive(self) -> bool:
-        return process_started(self.pid) == self.started and boot_id() == self.boot_id
 
 
 class DiskState(Frozen):
@@ -106,7 +97,7 @@ class MachineFolder:
 
     @property
     def socket(self) -> Path:
-        return self.ctl / "guest.sock"
+        return self.ctl / SOCKET_NAME
 
     @property
     def machine_id(self) -> Path:
@@ -115,7 +106,7 @@ class MachineFolder:
 
     @property
     def token(self) -> Path:
-        return self.ctl / "token"
+        return self.ctl / TOKEN_NAME
 
     @property
     def launched(self) -> Path:
@@ -125,7 +116,7 @@ class MachineFolder:
 
 @dataclass(frozen=True)
 class Places:
-    """Where this user's sandboxes live."""
+    """Where this user's machines of one provider live."""
 
     state: Path
     runtime: Path
@@ -168,13 +159,17 @@ class Places:
             raise HostUnfit(f"{self.runtime} belongs to somebody else; remove it: sudo rm -r {self.runtime}")
 
 
-def default_places() -> Places:
-    """`AGENT_S3_STATE`, else /var/lib/agent-s3 for root and ~/.local/state/agent-s3 for others; sockets on tmpfs."""
+def default_places(provider: str = "sandbox") -> Places:
+    """Of a provider, with sockets on tmpfs.
+
+    `AGENT_S3_STATE`, else /var/lib/agent-s3 for root and ~/.local/state/agent-s3 for others.
+    """
     uid = os.geteuid()
     configured = os.environ.get("AGENT_S3_STATE")
     home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     state = Path(configured) if configured else ROOT_STATE if uid == 0 else Path(home) / "agent-s3"
-    return Places(state.absolute() / "sandbox", _runtime_base() / f"agent-s3-{uid}")
+    suffix = "" if provider == "sandbox" else f"-{provider}"
+    return Places(state.absolute() / provider, _runtime_base() / f"agent-s3-{uid}{suffix}")
 
 
 def machine_uid() -> int:
@@ -198,6 +193,26 @@ def make_passage(folder: Path) -> None:
         folder.chmod(0o710)
 
 
+def make_runtime(folder: MachineFolder, token: str) -> None:
+    """The tmpfs part: a directory for socket and token that only the machine's uid (and root) can enter, and frames.
+
+    Raises: `ConfigError` when its path is too long for a socket.
+    """
+    if len(str(folder.socket)) > LONGEST_SOCKET_PATH:
+        raise ConfigError(f"{folder.socket} is too long for a socket path; set XDG_RUNTIME_DIR to a shorter directory")
+    make_passage(folder.runtime)
+    folder.disk_link.symlink_to(folder.disk)
+    make_folder_for_machine(folder.ctl, 0o700)
+    make_folder_for_machine(folder.frames, 0o700)
+    folder.token.write_text(token, encoding="ascii")
+    folder.token.chmod(0o400)
+    os.chown(folder.token, machine_uid(), -1)
+    # Of the machine's name, so that one that is revived is the same machine for the programs in it.
+    machine_id = hashlib.sha256(folder.disk.name.encode()).hexdigest()[:32]
+    folder.machine_id.write_text(f"{machine_id}\n", encoding="ascii")
+    folder.machine_id.chmod(0o444)
+
+
 def folders_in(parent: Path) -> list[Path]:
     return [path for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []
 
@@ -214,23 +229,18 @@ def check_overlay_path(path: Path) -> None:
         )
 
 
-def this_process() -> Owner:
-    started = process_started(os.getpid())
-    assert started is not None
-    return Owner(pid=os.getpid(), started=started, boot_id=boot_id())
-
-
-def process_started(pid: int) -> int | None:
-    """Start time in clock ticks after boot; None when there is no such process or only its unreaped remains."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] in "ZX" else int(fields[19])
-
-
-def boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+def state_of_new(machine_id: str, spec: Spec, image: Image) -> DiskState:
+    now = datetime.now(UTC)
+    return DiskState(
+        kind="machine",
+        id=machine_id,
+        owner=this_process(),
+        image_id=image.id,
+        spec=spec,
+        created=now,
+        expires=now + timedelta(seconds=spec.ttl_s),
+        labels=spec.labels,
+    )
 
 
 def write_state(folder: Path, state: DiskState) -> None:

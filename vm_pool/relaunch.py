@@ -1,8 +1,13 @@
 """Bringing back the programs that a machine ran: noted when its disk is saved, started again on a copy."""
 
 import asyncio
+import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
 
 from vm_pool.errors import BootTimeout
 from vm_pool.guest_client import GuestMachine
@@ -16,6 +21,8 @@ _ONE_WINDOW_S = 10.0
 _POLL_S = 0.02
 _QUIET_MS = 100
 _SETTLE_MS = 3000
+_LAUNCHED_LIMIT = 64 * 1024
+_LAUNCHED = TypeAdapter(tuple[tuple[str, ...], ...])
 
 
 class Programs(Frozen):
@@ -39,6 +46,15 @@ async def programs_of(machine: GuestMachine) -> Programs:
         with_windows=len({window.pid for window in windows}),
         active_title=next((window.title for window in windows if window.active and window.title), None),
     )
+
+
+def read_launched(path: Path) -> tuple[tuple[str, ...], ...] | None:
+    """Command lines that the guest noted; None when there are none or it wrote something else."""
+    with suppress(OSError, ValidationError):
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(fd, "rb") as file:
+            return _LAUNCHED.validate_json(file.read(_LAUNCHED_LIMIT)) or None
+    return None
 
 
 async def relaunch(machine: GuestMachine, programs: Programs, *, limit_s: float = _ALL_S) -> None:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from vm_pool.local_state import DiskState, Places, stray_of, write_state
+from vm_pool.owner import Owner
 from vm_pool.provider import Spec
 from vm_pool.providers.sandbox import SandboxProvider
-from vm_pool.providers.sandbox_state import DiskState, Owner, Places, stray_of, write_state
 from vm_pool.strays import gc
 
 NOW = datetime.now(UTC)

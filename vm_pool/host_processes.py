@@ -1,0 +1,63 @@
+"""Processes of machines as this host sees them: waiting for one's end, finding all below one."""
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def unless_it_ends(wait: Coroutine[None, None, T], pid: int, failure: Callable[[], Exception]) -> T:
+    """Await `wait`, but not longer than the process lives. Raises: what `failure` makes of its last words."""
+    waiting = asyncio.create_task(wait)
+    ended = asyncio.create_task(_ended(pid))
+    try:
+        await asyncio.wait((waiting, ended), return_when=asyncio.FIRST_COMPLETED)
+        if waiting.done():
+            return waiting.result()
+        raise await asyncio.to_thread(failure)
+    finally:
+        for task in (waiting, ended):
+            task.cancel()
+        await asyncio.gather(waiting, ended, return_exceptions=True)
+
+
+def descendants(pid: int) -> set[int]:
+    """A process and all below it, as this host numbers them."""
+    found: set[int] = set()
+    pending = [pid]
+    while pending:
+        current = pending.pop()
+        if current not in found:
+            found.add(current)
+            pending += children(current)
+    return found
+
+
+def children(pid: int) -> list[int]:
+    """Of all its threads, each of which has its own; none when it has gone."""
+    found: list[int] = []
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                found += [int(word) for word in (task / "children").read_text().split()]
+    return found
+
+
+async def _ended(pid: int) -> None:
+    """Return when the process has ended, without polling; at once when there is none."""
+    loop = asyncio.get_running_loop()
+    done = asyncio.Event()
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    loop.add_reader(fd, done.set)
+    try:
+        await done.wait()
+    finally:
+        loop.remove_reader(fd)
+        os.close(fd)
