@@ -106,10 +106,20 @@ def lacks_browser() -> Lack | None:
     return None
 
 
+def lacks_docker() -> Lack | None:
+    """A daemon of their own is started by root only."""
+    if find_spec("docker") is None:
+        return Lack("docker-py is not installed", f"{sys.executable} -m pip install 'agent-s3[docker]'")
+    if shutil.which("dockerd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None:
+        return Lack("there is no dockerd", "sudo apt-get install -y docker.io iptables")
+    return None if os.geteuid() == 0 else Lack("dockerd is started by root only", "sudo make test")
+
+
 CHECKS: dict[str, Callable[..., Lack | None]] = {
     "desktop": lacks_desktop,
     "local_model": lacks_local_model,
     "browser": lacks_browser,
+    "docker": lacks_docker,
 }
 """Marker -> what is checked before its tests, with the marker's arguments: `desktop("desktop")` names an image."""
 

@@ -22,7 +22,6 @@ from typing import Literal
 from pydantic import ValidationError
 
 from vm_pool.errors import ConfigError, HostUnfit
-from vm_pool.images import Image
 from vm_pool.owner import Owner, this_process
 from vm_pool.provider import Spec, Stray
 from vm_pool.relaunch import Programs
@@ -229,13 +228,13 @@ def check_overlay_path(path: Path) -> None:
         )
 
 
-def state_of_new(machine_id: str, spec: Spec, image: Image) -> DiskState:
+def state_of_new(machine_id: str, spec: Spec, image_id: str) -> DiskState:
     now = datetime.now(UTC)
     return DiskState(
         kind="machine",
         id=machine_id,
         owner=this_process(),
-        image_id=image.id,
+        image_id=image_id,
         spec=spec,
         created=now,
         expires=now + timedelta(seconds=spec.ttl_s),

@@ -19,6 +19,7 @@ class Entry(NamedTuple):
 
 PROVIDERS: dict[str, Entry] = {
     "sandbox": Entry("vm_pool.providers.sandbox", "SandboxProvider"),
+    "docker": Entry("vm_pool.providers.docker", "DockerProvider", "docker"),
     "remote": Entry("vm_pool.providers.remote", "RemoteProvider", takes_text=True),
     "fake": Entry("vm_pool.providers.fake", "FakeProvider"),
 }
@@ -29,14 +30,20 @@ def make_provider(name: str, **options: Any) -> Provider:
 
     Raises: `ConfigError` for an unknown name and wrong options, `HostUnfit` when the extra it needs is not installed.
     """
-    name, colon, text = name.partition(":")
-    if name not in PROVIDERS:
-        raise ConfigError(f"unknown provider {name!r}; known providers: {', '.join(PROVIDERS)}")
-    if colon and not PROVIDERS[name].takes_text:
-        raise ConfigError(f"provider {name!r} takes nothing after its name, not {text!r}; write: {name}")
+    known, colon, text = name.partition(":")
+    check_known(name)
     if colon:
         options["text"] = text
-    return cast("Provider", provider_class(name, PROVIDERS[name])(**options))
+    return cast("Provider", provider_class(known, PROVIDERS[known])(**options))
+
+
+def check_known(name: str) -> None:
+    """Raises: `ConfigError` for an unknown name, and for text after one that takes none."""
+    known, colon, text = name.partition(":")
+    if known not in PROVIDERS:
+        raise ConfigError(f"unknown provider {known!r}; known providers: {', '.join(PROVIDERS)}")
+    if colon and not PROVIDERS[known].takes_text:
+        raise ConfigError(f"provider {known!r} takes nothing after its name, not {text!r}; write: {known}")
 
 
 def provider_class(name: str, entry: Entry) -> Any:

@@ -68,7 +68,7 @@ class SandboxProvider:
 
     async def boot(self, spec: Spec) -> Machine:
         image = await asyncio.to_thread(self._prepare, spec)
-        return await self._start_new(state_of_new(new_id("m"), spec, image), image)
+        return await self._start_new(state_of_new(new_id("m"), spec, image.id), image)
 
     async def snapshot(self, machine: Machine) -> Snapshot:
         running = self._of(machine)
@@ -99,7 +99,7 @@ class SandboxProvider:
         wanted = {"image": saved.image_id, "labels": {**saved.spec.labels, **(labels or {})}}
         spec = saved.spec.model_copy(update=wanted)
         image = await asyncio.to_thread(self._prepare, spec)
-        state = state_of_new(new_id("m"), spec, image).model_copy(update={"programs": saved.programs})
+        state = state_of_new(new_id("m"), spec, image.id).model_copy(update={"programs": saved.programs})
         return await self._start_new(state, image, copy_of=folder / "upper")
 
     async def revive(self, machine_id: str) -> Machine:

@@ -1,5 +1,7 @@
 """Providers by name."""
 
+from importlib.util import find_spec
+
 import pytest
 
 from vm_pool import providers
@@ -7,14 +9,18 @@ from vm_pool.errors import ConfigError, HostUnfit
 from vm_pool.providers import Entry, make_provider, provider_class
 
 
-def test_every_provider_of_the_table_can_be_made():
-    options = {"remote": {"urls": ["http://127.0.0.1:5000"]}}
-    for name in providers.PROVIDERS:
-        assert make_provider(name, **options.get(name, {})).name == name
+OPTIONS = {"remote": {"urls": ["http://127.0.0.1:5000"]}}
+
+
+@pytest.mark.parametrize(("name", "entry"), providers.PROVIDERS.items())
+def test_every_provider_of_the_table_can_be_made(name, entry):
+    if entry.extra and find_spec(entry.extra) is None:
+        pytest.skip(f"the extra {entry.extra!r} is not installed; run: pip install 'agent-s3[{entry.extra}]'")
+    assert make_provider(name, **OPTIONS.get(name, {})).name == name
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(ConfigError, match=r"unknown provider 'vmware'; known providers: sandbox, .*fake"):
+    with pytest.raises(ConfigError, match=r"unknown provider 'vmware'; known providers: sandbox, docker, .*fake"):
         make_provider("vmware")
 
 

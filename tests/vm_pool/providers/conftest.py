@@ -1,0 +1,92 @@
+"""A Docker daemon of the tests' own, away from the user's: started once, gone with all it made at the end."""
+
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from vm_pool.disk import delete_tree
+from vm_pool.errors import HostUnfit
+from vm_pool.providers.docker_daemon import Daemon
+
+START_S = 60
+ROOM = 4 * 2**30
+
+
+@pytest.fixture(scope="session")
+def dockerd() -> Generator[Daemon]:
+    """Its data lie in memory where there is room: deleting an image from a busy disk can take half a minute."""
+    roomy = shutil.disk_usage("/dev/shm").free > ROOM
+    place = "/dev/shm" if roomy else "/var/tmp"
+    with tempfile.TemporaryDirectory(dir=place, prefix="s3d-", ignore_cleanup_errors=True) as name:
+        folder, forwarded = Path(name), forwards()
+        process = start(folder)
+        daemon = Daemon(f"unix://{folder}/docker.sock")
+        try:
+            wait_until_it_answers(daemon, process, folder)
+            with daemon.client("say how it stores") as client:
+                if client.info()["Driver"] == "vfs":
+                    pytest.skip(f"dockerd has no overlayfs below {place}; run: mount -o remount,size=4G /dev/shm")
+            yield daemon
+            empty(daemon)
+        finally:
+            end(process, folder)
+            if forwarded:
+                subprocess.run(["iptables", "-P", "FORWARD", "ACCEPT"], check=False)
+
+
+def start(folder: Path, *options: str) -> "subprocess.Popen[bytes]":
+    dockerd = shutil.which("dockerd")
+    assert dockerd, "the `docker` marker looks for it"
+    places = ["--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid"]
+    with (folder / "log").open("ab") as log:
+        command = [dockerd, *places, "--host", f"unix://{folder}/docker.sock", "--bridge", "none", *options]
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
+
+
+def wait_until_it_answers(daemon: Daemon, process: "subprocess.Popen[bytes]", folder: Path) -> None:
+    deadline = time.monotonic() + START_S
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            daemon.version()
+        except HostUnfit:
+            time.sleep(0.05)
+        else:
+            return
+    words = (folder / "log").read_text(errors="replace").strip().splitlines()[-3:]
+    pytest.fail(f"dockerd did not start within {START_S} s; its log ends: {' | '.join(words)}")
+
+
+def empty(daemon: Daemon) -> None:
+    """Containers hold mounts and networks hold interfaces, which outlive a daemon."""
+    with daemon.client("clear up") as client:
+        for one in client.containers(all=True):
+            client.remove_container(one["Id"], force=True, v=True)
+        for network in client.networks():
+            if network["Name"].startswith("agent-s3-"):
+                client.remove_network(network["Id"])
+
+
+def forwards() -> bool:
+    """Whether this host passes packets on, which a daemon ends for all but its own networks."""
+    listed = subprocess.run(["iptables", "-S", "FORWARD"], capture_output=True, text=True, check=False)
+    return "-P FORWARD ACCEPT" in listed.stdout
+
+
+def end(process: "subprocess.Popen[bytes]", folder: Path) -> None:
+    process.terminate()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for line in reversed(Path("/proc/mounts").read_text().splitlines()):
+        place = line.split()[1]
+        if place.startswith(f"{folder}/"):
+            subprocess.run(["umount", "--lazy", place], check=False)
+    for part in ("data", "exec"):
+        delete_tree(folder / part)

@@ -1,0 +1,352 @@
+"""Real desktops in containers of a private daemon: isolated, limited, forked, lost, revived and cleared up."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import stat
+import sys
+import tempfile
+from collections.abc import AsyncGenerator, Generator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from vm_pool.contract import CHECKS
+from vm_pool.disk import delete_tree
+from vm_pool.errors import ConfigError, GuestError, GuestFileNotFound, MachineError, MachineLost
+from vm_pool.events import Text
+from vm_pool.local_state import HOST_UID, Places
+from vm_pool.machine import Machine
+from vm_pool.provider import Spec
+from vm_pool.providers.docker import DockerProvider
+from vm_pool.providers.docker_daemon import Daemon
+from vm_pool.strays import gc
+
+pytestmark = [pytest.mark.docker, pytest.mark.desktop]
+
+SLIM = Spec(image="slim", width=800, height=600, labels={"suite": "test_docker"})
+NOTE = "/home/user/Documents/note.txt"
+
+
+@pytest.fixture
+def places() -> Generator[Places]:
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="agent-s3-test-") as state:
+        Path(state).chmod(0o711)
+        yield Places(Path(state), Path("/dev/shm") / Path(state).name)
+
+
+@pytest.fixture
+async def provider(places: Places, dockerd: Daemon) -> AsyncGenerator[DockerProvider]:
+    provider = DockerProvider(host=dockerd.host, places=places)
+    async with provider.session():
+        yield provider
+    assert list(places.machines.iterdir()) == []
+    assert list(places.snapshots.iterdir()) == []
+    assert list(places.runtime.iterdir()) == []
+    assert what_is_in(dockerd) == set()
+    places.runtime.rmdir()
+
+
+def what_is_in(dockerd: Daemon) -> set[str]:
+    """Containers, and images that are not imported from a tree."""
+    with dockerd.client("list") as client:
+        images = {str(tag) for image in client.images() for tag in image["RepoTags"] or [image["Id"]]}
+        containers = {str(one["Names"]) for one in client.containers(all=True)}
+    return containers | {tag for tag in images if not tag.startswith("agent-s3:")}
+
+
+async def output(machine: Machine, *argv: str) -> str:
+    done = await machine.run(argv)
+    return done.stdout + done.stderr
+
+
+async def test_a_container_keeps_the_contract_of_machines(provider: DockerProvider) -> None:
+    machine = await provider.boot(SLIM)
+    for check in CHECKS.values():
+        await check(machine)
+
+
+async def test_a_machine_has_no_rights_and_no_network(provider: DockerProvider) -> None:
+    machine = await provider.boot(SLIM)
+    status = await output(machine, "cat", "/proc/self/status")
+    assert "CapEff:\t0000000000000000" in status
+    assert "CapBnd:\t0000000000000000" in status
+    assert "NoNewPrivs:\t1" in status
+    assert "Seccomp:\t2" in status
+    assert (await output(machine, "cat", "/proc/net/dev")).count(":") == 1
+    assert "unreachable" in await output(machine, "python3", "-c", _CONNECT)
+    assert (await output(machine, "id", "--user", "--name")).strip() == "user"
+    assert (await machine.run(["unshare", "--user", "true"])).returncode != 0
+    for place in ("/usr/bin/x", "/etc/x", "/opt/agent-s3/guest/x", "/x"):
+        assert (await machine.run(["touch", place])).returncode != 0
+    assert await output(machine, "find", "/usr", "/bin", "-perm", "/6000") == ""
+    assert _uids(provider.process_ids(machine)) == {HOST_UID}
+
+
+_CONNECT = "import socket; socket.create_connection(('192.0.2.1', 80), timeout=5)"
+
+
+async def test_only_its_owner_gets_at_the_socket_and_the_token(provider: DockerProvider, places: Places) -> None:
+    machine = await provider.boot(SLIM)
+    folder = places.machine(machine.info.machine_id)
+    assert stat.S_IMODE(folder.runtime.stat().st_mode) == 0o710
+    assert stat.S_IMODE(folder.ctl.stat().st_mode) == 0o700
+    assert stat.S_IMODE(folder.socket.stat().st_mode) == 0o600
+    assert stat.S_IMODE(folder.token.stat().st_mode) == 0o400
+    token = folder.token.read_text()
+    assert token not in "".join(_command_line(pid) for pid in provider.process_ids(machine))
+
+
+async def test_the_memory_limit_bites_and_the_desktop_lives_on(provider: DockerProvider) -> None:
+    machine = await provider.boot(SLIM.model_copy(update={"memory_mib": 300}))
+    eaten = await machine.run(["python3", "-c", "x = bytearray(600 << 20); print(len(x))"], timeout_s=30)
+    assert eaten.returncode != 0
+    assert eaten.stdout == ""
+    assert await output(machine, "echo", "alive") == "alive\n"
+
+
+async def test_the_process_limit_bites(provider: DockerProvider) -> None:
+    machine = await provider.boot(SLIM.model_copy(update={"pids": 60}))
+    bomb = (
+        "import os, time\n"
+        "try:\n"
+        "    for _ in range(200):\n"
+        "        os.fork() or os._exit(time.sleep(2) or 0)\n"
+        "except OSError as error: print(error.errno)\n"
+    )
+    assert await output(machine, "python3", "-c", bomb) == "11\n"
+
+
+async def test_cpus_are_limited_and_no_limit_is_none(provider: DockerProvider, dockerd: Daemon) -> None:
+    limited = await provider.boot(SLIM.model_copy(update={"cpus": 0.5}))
+    free = await provider.boot(SLIM.model_copy(update={"memory_mib": 0, "pids": 0}))
+    with dockerd.client("look") as client:
+        half, none = (
+            client.inspect_container(f"agent-s3-{machine.info.machine_id}")["HostConfig"] for machine in (limited, free)
+        )
+    assert half["NanoCpus"] == 500_000_000
+    assert (none["NanoCpus"], none["Memory"], none["PidsLimit"] or 0) == (0, 0, 0)
+
+
+async def test_a_fork_has_the_files_and_programs_of_its_original_and_goes_its_own_way(provider: DockerProvider) -> None:
+    original = await provider.boot(SLIM)
+    await original.write(NOTE, b"as it was\n")
+    await original.write("/tmp/scratch", b"kept")
+    await original.run(["mv", "/home/user/Music", "/home/user/Sounds"])
+    await original.run(["rm", "/home/user/.profile"])
+    await original.launch(["mousepad", NOTE])
+    await _window(original, "note.txt")
+    snapshot = await provider.snapshot(original)
+    assert snapshot.launched == (("mousepad", NOTE),)
+    forks = await asyncio.gather(*(provider.fork(snapshot, labels={"fork": str(i)}) for i in range(2)))
+    for fork in forks:
+        assert any("note.txt" in window.title for window in await fork.windows())
+        assert await fork.read(NOTE) == b"as it was\n"
+        assert await fork.read("/tmp/scratch") == b"kept"
+        listed = (await output(fork, "ls", "-A", "/home/user")).split()
+        assert ("Sounds" in listed, "Music" in listed, ".profile" in listed) == (True, False, False)
+    assert len({await output(machine, "cat", "/etc/machine-id") for machine in (original, *forks)}) == 3
+    await forks[0].write(NOTE, b"changed\n")
+    assert await forks[1].read(NOTE) == b"as it was\n"
+    assert await original.read(NOTE) == b"as it was\n"
+    second = await provider.snapshot(forks[0])
+    await provider.drop(snapshot)
+    await provider.drop(snapshot)
+    assert await forks[1].read(NOTE) == b"as it was\n"
+    grandchild = await provider.fork(second)
+    assert await grandchild.read(NOTE) == b"changed\n"
+    await provider.drop(second)
+    with pytest.raises(ConfigError, match="no snapshot"):
+        await provider.fork(snapshot)
+
+
+async def test_files_that_are_written_in_turn_fit_together_in_a_snapshot(provider: DockerProvider) -> None:
+    machine = await provider.boot(SLIM)
+    writer = (
+        "import itertools\n"
+        "for number in itertools.count():\n"
+        "    for name in 'ab':\n"
+        "        with open('/home/user/' + name, 'r+' if number else 'w') as file: file.write(str(number).zfill(12))\n"
+    )
+    # Not launched, for it would be started again in the fork.
+    await machine.run(["sh", "-c", 'python3 -c "$1" >/dev/null 2>&1 &', "sh", writer])
+    await _succeeds(machine, "test", "-s", "/home/user/b")
+    snapshot = await provider.snapshot(machine)
+    before = await machine.read("/home/user/a")
+    fork = await provider.fork(snapshot)
+    saved = [int((await fork.run(["sed", "-n", "1p", f"/home/user/{name}"])).stdout) for name in "ab"]
+    assert saved[0] - saved[1] in (0, 1)
+    assert await machine.read("/home/user/a") > before
+    await provider.drop(snapshot)
+
+
+@pytest.mark.parametrize("victim", ["Xvfb", "guest/main.py"])
+async def test_a_killed_part_is_noticed_as_a_lost_machine(provider: DockerProvider, victim: str) -> None:
+    machine = await provider.boot(SLIM)
+    os.kill(_process(provider, machine, victim), signal.SIGKILL)
+    async with asyncio.timeout(60):
+        with pytest.raises(MachineLost):
+            await _act_until_it_fails(machine)
+    await asyncio.gather(provider.stop(machine), provider.stop(machine))
+    await provider.stop(machine)
+    assert await provider.strays() == []
+
+
+async def test_a_start_that_is_cancelled_at_any_moment_leaves_nothing(
+    provider: DockerProvider, places: Places, dockerd: Daemon
+) -> None:
+    for delay in (0.0, 0.05, 0.2, 0.5):
+        starting = asyncio.create_task(provider.boot(SLIM))
+        await asyncio.sleep(delay)
+        starting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await provider.stop(await starting)  # on a quick host it has started by then
+        assert list(places.machines.iterdir()) == []
+        assert list(places.runtime.iterdir()) == []
+        assert what_is_in(dockerd) == set()
+
+
+async def test_a_kept_disk_is_revived_with_its_programs_and_tells_what_changed(provider: DockerProvider) -> None:
+    machine = await provider.boot(SLIM)
+    await machine.write(NOTE, b"kept")
+    await machine.launch(["mousepad", NOTE])
+    await _window(machine, "note.txt")
+    await provider.stop(machine, keep_disk=True)
+    (stray,) = await provider.strays()
+    found = (stray.kind, stray.id, stray.owner_pid, stray.labels)
+    assert found == ("machine", machine.info.machine_id, None, SLIM.labels)
+    assert (await gc([provider])).removed == []
+    revived = await provider.revive(machine.info.machine_id)
+    assert await revived.read(NOTE) == b"kept"
+    assert any("note.txt" in window.title for window in await revived.windows())
+    files = (await revived.look(frozenset({"files"}))).files
+    assert files is not None
+    assert (NOTE, "created") in [(change.path, change.kind) for change in files.changes]
+    assert await provider.revive(machine.info.machine_id) is revived
+
+
+async def test_machines_of_a_killed_run_go_on_until_they_are_taken_over_or_collected(
+    provider: DockerProvider, places: Places, dockerd: Daemon
+) -> None:
+    script = (
+        "import asyncio, pathlib, sys\n"
+        "from vm_pool.local_state import Places\n"
+        "from vm_pool.provider import Spec\n"
+        "from vm_pool.providers.docker import DockerProvider\n"
+        "async def main():\n"
+        "    places = Places(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))\n"
+        "    provider = DockerProvider(host=sys.argv[3], places=places)\n"
+        "    for _ in range(2):\n"
+        "        machine = await provider.boot(Spec(image='slim', width=800, height=600))\n"
+        "        pid = await machine.launch(['sleep', '1000'])\n"
+        "    await provider.snapshot(machine)\n"
+        "    print(machine.info.machine_id, pid, flush=True)\n"
+        "    await asyncio.sleep(100)\n"
+        "asyncio.run(main())\n"
+    )
+    argv = [sys.executable, "-c", script, str(places.state), str(places.runtime), dockerd.host]
+    run = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE)
+    assert run.stdout is not None
+    machine_id, pid = (await run.stdout.readline()).decode().split()
+    assert [stray.owner_alive for stray in await provider.strays()] == [True, True, True]
+    assert (await gc([provider])).removed == []
+    with pytest.raises(MachineLost, match="belongs to the running process"):
+        await provider.revive(machine_id)
+    run.kill()
+    await run.wait()
+    revived = await provider.revive(machine_id)
+    assert await output(revived, "cat", f"/proc/{pid}/comm") == "sleep\n"
+    collected = await gc([provider])
+    assert sorted(stray.kind for stray in collected.removed) == ["machine", "snapshot"]
+    assert machine_id not in [stray.id for stray in collected.removed]
+    assert await output(revived, "echo", "alive") == "alive\n"
+
+
+async def test_what_lost_its_folder_is_still_known_by_its_labels(provider: DockerProvider, places: Places) -> None:
+    machine = await provider.boot(SLIM)
+    snapshot = await provider.snapshot(machine)
+    for folder in (places.machine(machine.info.machine_id).disk, places.snapshot(snapshot.snapshot_id)):
+        delete_tree(folder)
+    delete_tree(places.machine(machine.info.machine_id).runtime)
+    found = await provider.strays()
+    assert [(one.kind, one.id) for one in found] == [
+        ("machine", machine.info.machine_id),
+        ("snapshot", snapshot.snapshot_id),
+    ]
+    assert {one.owner_pid for one in found} == {os.getpid()}
+    assert {tuple(one.labels.items()) for one in found} == {tuple(SLIM.labels.items())}
+    neighbour = DockerProvider(host=provider.daemon.host, places=Places(places.state / "other", places.runtime))
+    assert await neighbour.strays() == []
+    collected = await gc([provider], now=datetime(2999, 1, 1, tzinfo=UTC))
+    assert [one.kind for one in collected.removed] == ["machine", "snapshot"]
+
+
+async def test_networks_are_had_on_request_only(provider: DockerProvider, dockerd: Daemon) -> None:
+    bridged, internal = [await provider.boot(SLIM.model_copy(update={"network": n})) for n in ("bridge", "internal")]
+    routes = {machine: await output(machine, "cat", "/proc/net/route") for machine in (bridged, internal)}
+    assert "eth0\t00000000" in routes[bridged]
+    assert "eth0" in routes[internal]
+    assert "timed out" in await output(internal, "python3", "-c", _CONNECT.replace("5)", "1)"))
+    with dockerd.client("look") as client:
+        networks = {network["Name"]: network["Internal"] for network in client.networks()}
+    assert (networks["agent-s3-bridge"], networks["agent-s3-internal"]) == (False, True)
+    with pytest.raises(ConfigError, match="no network 'nat'; use one of: none, bridge, internal"):
+        await provider.boot(SLIM.model_copy(update={"network": "nat"}))
+
+
+async def test_machines_on_one_network_do_not_reach_each_other(provider: DockerProvider) -> None:
+    one, other = [await provider.boot(SLIM.model_copy(update={"network": "internal"})) for _ in range(2)]
+    address = (await output(one, "hostname", "-I")).split()[0]
+    await one.launch(["python3", "-m", "http.server", "8000"])
+    ask = f"import socket; socket.create_connection(('{address}', 8000), timeout=1)"
+    await _succeeds(one, "python3", "-c", ask)
+    assert "timed out" in await output(other, "python3", "-c", ask)
+
+
+async def test_what_cannot_be_had_is_refused_in_one_line(provider: DockerProvider) -> None:
+    with pytest.raises(ConfigError, match="names: slim, desktop"):
+        await provider.boot(Spec(image="windows"))
+    with pytest.raises(MachineLost, match="disk is gone"):
+        await provider.revive("m-unknown")
+    machine = await provider.boot(SLIM)
+    await machine.run(["rm", "-rf", NOTE])
+    with pytest.raises(GuestFileNotFound):
+        await machine.read(NOTE)
+
+
+async def _act_until_it_fails(machine: Machine) -> None:
+    while True:
+        with contextlib.suppress(GuestError):  # for a moment the server still answers, that its display has gone
+            await machine.perform([Text(text="x")])
+
+
+async def _succeeds(machine: Machine, *argv: str) -> None:
+    async with asyncio.timeout(60):
+        while (await machine.run(argv)).returncode != 0:  # noqa: ASYNC110  # no events
+            await asyncio.sleep(0.02)
+
+
+def _uids(pids: set[int]) -> set[int]:
+    return {Path(f"/proc/{pid}").stat().st_uid for pid in pids}
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
+def _process(provider: DockerProvider, machine: Machine, name: str) -> int:
+    for pid in sorted(provider.process_ids(machine)):
+        if name in _command_line(pid):
+            return pid
+    raise MachineError(f"no {name} among the processes")
+
+
+async def _window(machine: Machine, title: str) -> None:
+    async with asyncio.timeout(60):
+        while not any(title in window.title for window in await machine.windows()):  # noqa: ASYNC110  # no events
+            await asyncio.sleep(0.02)

@@ -1,0 +1,327 @@
+"""The `docker` provider: desktops in containers of our own images, controlled by a socket like sandboxes.
+
+Unlike a sandbox a container outlives a killed run; it goes on until `revive` takes it over or `pool gc` removes it.
+Machines share the host's kernel; work that is not trusted belongs in a virtual machine.
+"""
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from vm_pool import images
+from vm_pool.disk import delete_tree
+from vm_pool.errors import BootTimeout, ConfigError, MachineError, MachineLost
+from vm_pool.framebuffer import FRAMEBUFFER_NAME
+from vm_pool.guest_client import GuestMachine
+from vm_pool.guest_code import guest_code, machine_info
+from vm_pool.host_processes import descendants, unless_it_ends
+from vm_pool.local_state import (
+    DiskState,
+    MachineFolder,
+    Places,
+    default_places,
+    make_folder_for_machine,
+    make_passage,
+    make_runtime,
+    new_id,
+    read_state,
+    state_of_new,
+    write_state,
+)
+from vm_pool.machine import Machine
+from vm_pool.owner import this_process
+from vm_pool.provider import Snapshot, Spec, Stray
+from vm_pool.providers import docker_container as container
+from vm_pool.providers import docker_image, docker_strays
+from vm_pool.providers.docker_daemon import Daemon, NotInDocker, aside
+from vm_pool.relaunch import Programs, programs_of, read_launched, relaunch
+from vm_pool.shield import shielded
+
+_ASK_S = 2.0
+
+
+class _Ready(NamedTuple):
+    """What a machine is made of."""
+
+    image: images.Image
+    reference: str
+    """In the daemon."""
+    guest: Path
+
+
+@dataclass
+class _Running:
+    """A machine of this process."""
+
+    machine: GuestMachine
+    pid: int
+    """Of its first process, on this host."""
+    folder: MachineFolder
+    state: DiskState
+    stopping: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class DockerProvider:
+    """Containers of one daemon. `host` is its address; None: `DOCKER_HOST`, else Docker's usual socket."""
+
+    name = "docker"
+    birth_mib = 80
+
+    def __init__(self, *, host: str | None = None, places: Places | None = None, boot_timeout_s: float = 60.0) -> None:
+        self.daemon = Daemon(host)
+        self._places = places or default_places("docker")
+        self._boot_timeout_s = boot_timeout_s
+        self._running: dict[str, _Running] = {}
+
+    def session(self) -> AbstractAsyncContextManager[None]:
+        return self._session()
+
+    async def boot(self, spec: Spec) -> Machine:
+        ready = await aside(self._prepare, spec)
+        return await self._start_new(state_of_new(new_id("m"), spec, ready.image.id), ready)
+
+    async def snapshot(self, machine: Machine) -> Snapshot:
+        running = self._of(machine)
+        programs = await programs_of(running.machine)
+        now = datetime.now(UTC)
+        saved = {"kind": "snapshot", "id": new_id("s"), "created": now, "owner": this_process(), "programs": programs}
+        state = running.state.model_copy(update=saved)
+        try:
+            await shielded(aside(self._save, running.state.id, state))
+        except BaseException:
+            await shielded(aside(self._remove_snapshot, state.id))
+            raise
+        return Snapshot(
+            snapshot_id=state.id,
+            provider=self.name,
+            image=state.image_id,
+            includes_memory=False,
+            launched=state.programs.launched,
+        )
+
+    async def fork(self, snapshot: Snapshot, *, labels: Mapping[str, str] | None = None) -> Machine:
+        saved = await aside(read_state, self._places.snapshot(snapshot.snapshot_id))
+        if saved is None:
+            raise _no_snapshot(snapshot)
+        wanted = {"image": saved.image_id, "labels": {**saved.spec.labels, **(labels or {})}}
+        spec = saved.spec.model_copy(update=wanted)
+        ready = await aside(self._prepare, spec)
+        ready = ready._replace(reference=container.snapshot_reference(saved.id))
+        state = state_of_new(new_id("m"), spec, ready.image.id).model_copy(update={"programs": saved.programs})
+        try:
+            return await self._start_new(state, ready)
+        except NotInDocker as error:
+            raise _no_snapshot(snapshot) from error
+
+    async def revive(self, machine_id: str) -> Machine:
+        if running := self._running.get(machine_id):
+            if await aside(container.running_pid, self.daemon, machine_id) == running.pid:
+                return running.machine
+            await shielded(self._halt(running))
+        folder = self._places.machine(machine_id)
+        state = await aside(read_state, folder.disk)
+        if state is None or state.kind != "machine":
+            raise MachineLost(f"{machine_id}: its disk is gone from {self._places.machines}")
+        if state.owner and state.owner.alive and state.owner.pid != os.getpid():
+            raise MachineLost(f"{machine_id} belongs to the running process {state.owner.pid}")
+        return await self._take_over(folder, state)
+
+    async def stop(self, machine: Machine, *, keep_disk: bool = False) -> None:
+        if running := self._running.get(machine.info.machine_id):
+            await shielded(self._stop(running, keep_disk=keep_disk))
+
+    async def drop(self, snapshot: Snapshot) -> None:
+        await shielded(aside(self._remove_snapshot, snapshot.snapshot_id))
+
+    async def strays(self) -> list[Stray]:
+        return await aside(docker_strays.find, self.daemon, self._places)
+
+    async def remove(self, stray: Stray) -> None:
+        if running := self._running.get(stray.id):
+            await shielded(self._stop(running, keep_disk=False))
+        else:
+            await shielded(aside(self._remove_stray, stray))
+
+    def process_ids(self, machine: Machine) -> set[int]:
+        """Host process ids of everything that runs in a machine, for measuring."""
+        return descendants(self._of(machine).pid)
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncGenerator[None]:
+        await aside(self._places.make)
+        try:
+            yield
+        finally:
+            await shielded(self._stop_all())
+
+    def _prepare(self, spec: Spec) -> _Ready:
+        """Everything that can be refused before anything is made. Blocks."""
+        container.check_network(spec.network)
+        image = images.find(spec.image)
+        self.daemon.check()
+        self._places.make()
+        reference = docker_image.ensure(self.daemon, self._places, image)
+        return _Ready(image, reference, guest_code(self._places.guests, image))
+
+    async def _start_new(self, state: DiskState, ready: _Ready) -> Machine:
+        """Make a container and start it; nothing is left when that fails or is cancelled at any point."""
+        folder = self._places.machine(state.id)
+        try:
+            token = await shielded(aside(self._make_folders, folder, state))
+            pid = await shielded(aside(self._make_container, state, ready))
+            return await self._attach(folder, state, token, pid)
+        except BaseException:
+            await shielded(self._discard(state.id))
+            raise
+
+    async def _take_over(self, folder: MachineFolder, state: DiskState) -> Machine:
+        """Attach to a container that runs and answers, else start it again. When that fails its disk stays."""
+        if noted := read_launched(folder.launched):
+            state = state.model_copy(update={"programs": Programs(launched=noted)})
+        expires = datetime.now(UTC) + timedelta(seconds=state.spec.ttl_s)
+        state = state.model_copy(update={"owner": this_process(), "expires": expires})
+        pid = await aside(container.running_pid, self.daemon, state.id)
+        if pid is None:
+            raise MachineLost(f"{state.id}: its container is gone from the daemon at {self.daemon.host}")
+        await aside(write_state, folder.disk, state)
+        try:
+            if pid and folder.token.is_file():
+                with suppress(MachineError, BootTimeout):
+                    alive = state.model_copy(update={"programs": Programs()})
+                    return await self._attach(folder, alive, folder.token.read_text(encoding="ascii"), pid)
+            return await self._restart(folder, state)
+        except BaseException:
+            await shielded(self._undo_start(folder))
+            raise
+
+    async def _restart(self, folder: MachineFolder, state: DiskState) -> Machine:
+        await shielded(self._undo_start(folder))
+        await aside(self._prepare, state.spec.model_copy(update={"image": state.image_id}))
+        token = secrets.token_urlsafe(24)
+        await shielded(aside(make_runtime, folder, token))
+        pid = await shielded(aside(container.start_again, self.daemon, state.id))
+        return await self._attach(folder, state, token, pid)
+
+    async def _attach(self, folder: MachineFolder, state: DiskState, token: str, pid: int) -> GuestMachine:
+        """Wait for a started container's desktop and for the programs it had."""
+        info, framebuffer = machine_info(state, self.name), folder.frames / FRAMEBUFFER_NAME
+        machine = GuestMachine(info, socket=folder.socket, token=token, framebuffer=framebuffer)
+        self._running[state.id] = _Running(machine, pid, folder, state)
+
+        def failure() -> MachineLost:
+            words = container.last_words(self.daemon, state.id)
+            return MachineLost(f"the desktop session ended while it started: {words}")
+
+        await unless_it_ends(machine.ready(self._boot_timeout_s), pid, failure)
+        await relaunch(machine, state.programs)
+        return machine
+
+    def _make_folders(self, folder: MachineFolder, state: DiskState) -> str:
+        """Returns the token of the new machine. Blocks."""
+        make_passage(folder.disk)
+        write_state(folder.disk, state)
+        make_folder_for_machine(folder.journal, 0o755)
+        token = secrets.token_urlsafe(24)
+        make_runtime(folder, token)
+        return token
+
+    def _make_container(self, state: DiskState, ready: _Ready) -> int:
+        return container.start_new(
+            self.daemon,
+            state,
+            self._places.machine(state.id),
+            image=ready.reference,
+            guest_code=ready.guest,
+            place=self._places.state,
+        )
+
+    def _save(self, machine_id: str, state: DiskState) -> None:
+        """The folder first: what is cut short is then found by its name. Blocks."""
+        folder = self._places.snapshot(state.id)
+        make_passage(folder)
+        write_state(folder, state)
+        container.commit(self.daemon, machine_id, state, self._places.state)
+
+    async def _stop(self, running: _Running, *, keep_disk: bool) -> None:
+        async with running.stopping:
+            if self._running.get(running.state.id) is not running:
+                return
+            try:
+                if keep_disk:
+                    await self._keep(running)
+            finally:
+                await self._halt(running)
+            if not keep_disk:
+                await aside(self._remove_machine, running.state.id)
+
+    async def _stop_all(self) -> None:
+        """One that cannot be cleared up does not keep the others. Raises: what the first such one raised."""
+        stops = (self._stop(running, keep_disk=False) for running in list(self._running.values()))
+        ends = await asyncio.gather(*stops, return_exceptions=True)
+        for failure in ends:
+            if failure is not None:
+                raise failure
+
+    async def _keep(self, running: _Running) -> None:
+        """Note what `revive` needs, and that the disk belongs to no run."""
+        programs = Programs(launched=read_launched(running.folder.launched) or ())
+        with suppress(MachineError, TimeoutError):
+            async with asyncio.timeout(_ASK_S):
+                programs = await programs_of(running.machine)
+        state = running.state.model_copy(update={"owner": None, "programs": programs})
+        await aside(write_state, running.folder.disk, state)
+
+    async def _halt(self, running: _Running) -> None:
+        """End its processes and free all but the disk."""
+        await running.machine.aclose()
+        await aside(container.halt, self.daemon, running.state.id)
+        await aside(delete_tree, running.folder.runtime)
+        self._running.pop(running.state.id, None)
+
+    async def _undo_start(self, folder: MachineFolder) -> None:
+        if running := self._running.get(folder.disk.name):
+            await self._halt(running)
+        else:
+            await aside(container.halt, self.daemon, folder.disk.name)
+            await aside(delete_tree, folder.runtime)
+
+    async def _discard(self, machine_id: str) -> None:
+        if running := self._running.pop(machine_id, None):
+            await running.machine.aclose()
+        await aside(self._remove_machine, machine_id)
+
+    def _remove_machine(self, machine_id: str) -> None:
+        """The folder that says whose it is goes last. Blocks."""
+        container.remove(self.daemon, machine_id)
+        folder = self._places.machine(machine_id)
+        delete_tree(folder.runtime)
+        delete_tree(folder.disk)
+        container.prune(self.daemon, self._places.state)
+
+    def _remove_snapshot(self, snapshot_id: str) -> None:
+        container.remove_snapshot(self.daemon, snapshot_id, self._places.state)
+        delete_tree(self._places.snapshot(snapshot_id))
+
+    def _remove_stray(self, stray: Stray) -> None:
+        if stray.kind == "machine":
+            self._remove_machine(stray.id)
+        elif stray.kind == "snapshot":
+            self._remove_snapshot(stray.id)
+        else:
+            docker_image.remove(self.daemon, stray.path)
+
+    def _of(self, machine: Machine) -> _Running:
+        running = self._running.get(machine.info.machine_id)
+        if running is None:
+            raise MachineLost(f"{machine.info.machine_id} is not a running machine of this process")
+        return running
+
+
+def _no_snapshot(snapshot: Snapshot) -> ConfigError:
+    return ConfigError(f"no snapshot {snapshot.snapshot_id!r}; list what there is with: agent-s3 pool ls")

@@ -1,0 +1,84 @@
+"""What the `docker` provider left on this host: its folders, and what carries its labels in the daemon. Blocks."""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from vm_pool import images
+from vm_pool.local_state import Places, folders_in, machine_uid, stray_of
+from vm_pool.provider import Stray
+from vm_pool.providers.docker_container import ID, PLACE, state_in
+from vm_pool.providers.docker_daemon import Daemon
+from vm_pool.providers.docker_image import IMAGE, KIND, UID
+
+
+def find(daemon: Daemon, places: Places) -> list[Stray]:
+    """Machines and snapshots of this state folder, and imported images whose trees are gone; oldest first."""
+    ours = {"label": f"{PLACE}={places.state}"}
+    with daemon.client("list what there is") as client:
+        containers = client.containers(all=True, size=True, filters=ours)
+        saved = client.images(filters={"label": [ours["label"], f"{KIND}=snapshot"]})
+        bases = client.images(filters={"label": [f"{KIND}=base", f"{UID}={machine_uid()}"]})
+    base_bytes = {base["Labels"][IMAGE]: int(base["Size"]) for base in bases}
+    machines = {path.name: path for path in [*places.runtimes(), *folders_in(places.machines)]}
+    found = [*_of("machine", containers, machines, {}), *_of("snapshot", saved, _snapshots(places), base_bytes)]
+    found += _orphaned(bases)
+    return sorted(found, key=lambda stray: stray.created)
+
+
+def _snapshots(places: Places) -> dict[str, Path]:
+    return {path.name: path for path in folders_in(places.snapshots)}
+
+
+def _of(
+    kind: Literal["machine", "snapshot"],
+    listed: list[dict[str, Any]],
+    folders: Mapping[str, Path],
+    base_bytes: Mapping[str, int],
+) -> Iterator[Stray]:
+    """By folder where there is one, which knows the present owner; by label where it is gone."""
+    sizes = {one["Labels"].get(ID, ""): _bytes_of(one, base_bytes) for one in listed}
+    for name, folder in folders.items():
+        if stray := stray_of(folder, kind, sizes.get(name, 0)):
+            yield stray
+    for one in listed:
+        state = state_in(one["Labels"])
+        if state is None or state.kind != kind or state.id in folders:
+            continue
+        yield Stray(
+            kind=kind,
+            id=state.id,
+            owner_pid=state.owner.pid if state.owner else None,
+            owner_alive=state.owner is not None and state.owner.alive,
+            created=state.created,
+            expires=state.expires,
+            labels=state.labels,
+            path=str(one["Id"]),
+            bytes_on_disk=sizes[state.id],
+        )
+
+
+def _bytes_of(one: Mapping[str, Any], base_bytes: Mapping[str, int]) -> int:
+    """What a container or a snapshot adds to its image."""
+    if "SizeRw" in one or "RepoTags" not in one:
+        return int(one.get("SizeRw") or 0)
+    state = state_in(one["Labels"])
+    return max(0, int(one["Size"]) - base_bytes.get(state.image_id if state else "", 0))
+
+
+def _orphaned(bases: list[dict[str, Any]]) -> Iterator[Stray]:
+    known = {image.id for image in images.ls() if image.state == "ready"}
+    for base in bases:
+        image_id, created = base["Labels"][IMAGE], datetime.fromtimestamp(base["Created"], tz=UTC)
+        if image_id not in known:
+            yield Stray(
+                kind="image",
+                id=image_id,
+                owner_pid=None,
+                owner_alive=False,
+                created=created,
+                expires=created,
+                path=str(base["Id"]),
+                bytes_on_disk=int(base["Size"]),
+            )
