@@ -60,6 +60,7 @@ def run(
     narrator: flags.Narrator = None,
     budget_usd: flags.BudgetUsd = None,
     budget_tokens: flags.BudgetTokens = None,
+    provider: flags.ProviderName = "sandbox",
     image: flags.ImageName = "desktop",
     max_steps: flags.MaxSteps = 15,
     observe: flags.Observe = None,
@@ -83,6 +84,7 @@ def run(
         fields = {
             "instruction": orders.require_instruction(instruction),
             "n": n,
+            "provider": provider,
             "image": image,
             "width": width,
             "height": height,
@@ -164,6 +166,7 @@ def bench_mini(
     model: flags.Model = "local",
     judge: flags.Judge = None,
     task: flags.Tasks = None,
+    provider: flags.ProviderName = "sandbox",
     image: flags.BenchImage = None,
     max_steps: flags.BenchMaxSteps = None,
     temperature: flags.Temperature = None,
@@ -185,9 +188,10 @@ def bench_mini(
     services: Services = ctx.obj
     folder = orders.bench_folder(out, resume=resume, now=services.now())
     asked = {"n": n, "model": model, "judge": judge, "budget_usd": budget_usd, "budget_tokens": budget_tokens}
-    orders.build_config({"instruction": "a benchmark", **asked}, "bench mini")
+    orders.build_config({"instruction": "a benchmark", "provider": provider, **asked}, "bench mini")
     options = {
         **asked,
+        "provider": provider,
         "tasks": task,
         "image": image,
         "max_steps": max_steps,

@@ -20,7 +20,9 @@ from llm.errors import ConfigError as ModelConfigError
 from viewer import orders
 from viewer.faults import UserMistake
 from vm_pool.errors import HostUnfit, ImageError, VMPoolError
+from vm_pool.provider import Provider, Spec, Stray
 from vm_pool.providers import make_provider
+from vm_pool.providers.fake import FakeProvider
 
 WHEN = datetime(2026, 11, 23, 22, 12, tzinfo=UTC)
 Play = Callable[[RunConfig, RunPaths, Listener], Awaitable[RunResult]]
@@ -200,6 +202,8 @@ def test_a_run_that_broke_down_ends_with_1(capsys: pytest.CaptureFixture[str]) -
         (["pool", "image", "build", "windows"], "unknown image 'windows'"),
         (["pool", "image", "rm", "../.."], "is not an image id"),
         (["pool", "ls", "--provider", "cloud"], "unknown provider 'cloud'"),
+        (["run", "x", "--provider", "cloud"], "unknown provider 'cloud'"),
+        (["bench", "mini", "--provider", "cloud"], "unknown provider 'cloud'"),
         (["frobnicate"], "frobnicate"),
     ],
 )
@@ -342,6 +346,40 @@ def test_pool_commands_work_where_nothing_is_left(capsys: pytest.CaptureFixture[
     ):
         assert call(*argv, *(["--provider", "fake"] if argv[1] in ("ls", "gc") else []))[0] == 0
     assert "nothing is running" in capsys.readouterr().out
+
+
+class Elsewhere(FakeProvider):
+    """A provider that does not work here."""
+
+    name = "elsewhere"
+
+    async def strays(self) -> list[Stray]:
+        raise HostUnfit("there is no elsewhere; run: go there")
+
+
+def test_pool_commands_without_a_provider_go_over_all_that_work(capsys: pytest.CaptureFixture[str]) -> None:
+    fake = FakeProvider()
+    asyncio.run(fake.boot(Spec(image="fake")))
+    services = replace(cli.SERVICES, all_providers=lambda: [Elsewhere(), fake], make_provider=_elsewhere)
+
+    assert cli.main(["pool", "ls", "--json"], services) == 0
+    shown = capsys.readouterr()
+    [found] = json.loads(shown.out)
+    assert (found["provider"], found["kind"]) == ("fake", "machine")
+    assert shown.err == "left out elsewhere: there is no elsewhere; run: go there\n"
+    assert cli.main(["pool", "gc", "--dry-run"], services) == 0
+    assert "0 to remove" in capsys.readouterr().out
+    assert cli.main(["pool", "gc", "--provider", "elsewhere"], services) == 2
+    assert "there is no elsewhere" in capsys.readouterr().err
+
+
+def _elsewhere(name: str) -> Provider:
+    assert name == "elsewhere"
+    return Elsewhere()
+
+
+def test_a_run_uses_the_provider_that_it_was_given() -> None:
+    assert call("run", "x", "--provider", "docker", "--run-dir", "r")[1].calls[0][0].provider == "docker"
 
 
 def test_doctor_names_a_mending_command_for_all_that_is_missing(capsys: pytest.CaptureFixture[str]) -> None:

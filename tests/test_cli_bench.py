@@ -81,6 +81,19 @@ def test_json_is_the_whole_result(capsys: pytest.CaptureFixture[str], tmp_path: 
     assert BenchResult.model_validate_json(capsys.readouterr().out) == bench_result(3)
 
 
+def test_the_tasks_run_on_the_provider_that_was_given(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    async def note(*, provider: str, **options: Any) -> BenchResult:
+        asked.append(provider)
+        return await play(**options)
+
+    services = replace(cli.SERVICES, bench_mini=note)
+    assert cli.main(["bench", "mini", "--provider", "docker", "--out", str(tmp_path)], services) == 0
+    assert cli.main(["bench", "mini", "--out", str(tmp_path / "other")], services) == 0
+    assert asked == ["docker", "sandbox"]
+
+
 SPEEDS = {
     "provider": "fake",
     "image": "slim",

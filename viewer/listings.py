@@ -11,7 +11,8 @@ from rich.text import Text
 
 from viewer.plain import duration, plain, size
 from vm_pool.images import Image
-from vm_pool.provider import Stray
+from vm_pool.provider import Provider, Stray
+from vm_pool.strays import Left
 
 _NUMBERS = {"size", "disk", "age", "packages", "min", "p50", "max", "n", "success", "95 % interval", "tasks"}
 
@@ -27,16 +28,23 @@ def print_images(console: Console, images: Sequence[Image]) -> None:
     console.print(table)
 
 
-def print_strays(console: Console, strays: Sequence[Stray], now: datetime) -> None:
-    if not strays:
+def print_strays(console: Console, left: Sequence[Left], now: datetime) -> None:
+    if not left:
         console.print("nothing is running and nothing was left behind")
         return
-    table = _table("kind", "id", "owner", "age", "disk", "labels")
-    for stray in strays:
+    table = _table("provider", "kind", "id", "owner", "age", "disk", "labels")
+    for provider, stray in left:
         labels = ", ".join(f"{key}={value}" for key, value in stray.labels.items())
         age = duration((now - stray.created).total_seconds())
-        table.add_row(stray.kind, stray.id, owner_words(stray), age, size(stray.bytes_on_disk), Text(plain(labels)))
+        disk = size(stray.bytes_on_disk)
+        table.add_row(provider.name, stray.kind, stray.id, owner_words(stray), age, disk, Text(plain(labels)))
     console.print(table)
+
+
+def print_left_out(unfit: Sequence[tuple[Provider, str]]) -> None:
+    """Providers that could not say what they left here."""
+    for provider, reason in unfit:
+        typer.echo(f"left out {provider.name}: {plain(reason)}", err=True)
 
 
 def owner_words(stray: Stray) -> str:

@@ -69,9 +69,11 @@ def parse_size(text: str) -> tuple[int, int]:
 def build_config(fields: Mapping[str, Any], command: str = "run") -> RunConfig:
     """`command` is whose help page a mistake points to.
 
-    Raises: `UserMistake` naming the first field that is out of range, `llm.errors.ConfigError` for a model spec.
+    Raises: `UserMistake` naming the first field that is out of range, `ConfigError` of `llm.errors` for a model
+    spec and of `vm_pool.errors` for a provider.
     """
     from llm.registry import parse_spec
+    from vm_pool.providers import check_known
 
     try:
         config = RunConfig.model_validate(fields)
@@ -83,6 +85,7 @@ def build_config(fields: Mapping[str, Any], command: str = "run") -> RunConfig:
     for spec in (config.model, config.judge, config.narrator):
         if spec is not None:
             parse_spec(spec)
+    check_known(config.provider)
     return config
 
 

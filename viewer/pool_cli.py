@@ -12,6 +12,7 @@ from viewer.services import Benchmark, Services, group
 
 if TYPE_CHECKING:  # imported where it is used: `agent-s3 --help` loads none of it
     from vm_pool.provider import Provider
+    from vm_pool.strays import Survey
 
 pool = group("Desktops: images, running machines, speed.")
 images = group("Images that desktops start from.")
@@ -53,41 +54,58 @@ def image_rm(image_id: flags.ImageId) -> None:
 
 
 @pool.command("ls")
-def pool_ls(ctx: typer.Context, provider: flags.ProviderName = "sandbox", as_json: flags.AsJson = False) -> None:
+def pool_ls(ctx: typer.Context, provider: flags.AnyProvider = None, as_json: flags.AsJson = False) -> None:
     """List machines and snapshots on this host, and who uses them."""
     from viewer.console import for_results
-    from viewer.listings import print_strays
+    from viewer.listings import print_left_out, print_strays
     from viewer.signals import run_until_signal
 
     services: Services = ctx.obj
-    strays = run_until_signal(services.make_provider(provider).strays())
+    survey = run_until_signal(_survey(services, provider))
+    print_left_out(survey.unfit)
     if as_json:
-        typer.echo(json.dumps([stray.model_dump(mode="json") for stray in strays], indent=2))
+        found = [{"provider": maker.name, **stray.model_dump(mode="json")} for maker, stray in survey.left]
+        typer.echo(json.dumps(found, indent=2))
     else:
-        print_strays(for_results(), strays, services.now())
+        print_strays(for_results(), survey.left, services.now())
 
 
 @pool.command("gc")
 def pool_gc(
     ctx: typer.Context,
-    provider: flags.ProviderName = "sandbox",
+    provider: flags.AnyProvider = None,
     everything: flags.Everything = False,
     dry_run: flags.DryRun = False,
 ) -> None:
     """Remove what killed runs left behind; machines that a live run uses stay."""
-    from viewer.listings import print_collected
+    from viewer.listings import print_collected, print_left_out
     from viewer.signals import run_until_signal
     from vm_pool import strays
 
     services: Services = ctx.obj
-    providers = [services.make_provider(provider)]
-    if dry_run:
-        found = run_until_signal(strays.ls(providers))
-        print_collected([s for _, s in found if strays.removable(s, services.now(), idle_too=everything)], done=False)
+    now = services.now()
+
+    async def work() -> "tuple[strays.Survey, strays.Collected | None]":
+        survey = await _survey(services, provider)
+        return survey, None if dry_run else await strays.collect(survey.left, idle_too=everything, now=now)
+
+    survey, collected = run_until_signal(work())
+    print_left_out(survey.unfit)
+    if collected is None:
+        found = [stray for _, stray in survey.left if strays.removable(stray, now, idle_too=everything)]
+        print_collected(found, done=False)
         return
-    collected = run_until_signal(strays.gc(providers, idle_too=everything, now=services.now()))
     print_collected(collected.removed, failed=collected.failed)
     raise typer.Exit(BREAKDOWN if collected.failed else 0)
+
+
+async def _survey(services: Services, provider: str | None) -> "Survey":
+    """Of one provider, which must work then, or of all that do. Raises: `VMPoolError`."""
+    from vm_pool import strays
+
+    if provider is not None:
+        return strays.Survey(await strays.ls([services.make_provider(provider)]), [])
+    return await strays.survey(services.all_providers())
 
 
 @pool.command("bench")

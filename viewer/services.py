@@ -1,6 +1,7 @@
 """What the commands call, so that tests can pass doubles, and how their groups are made."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,17 @@ def _make_provider(name: str) -> "Provider":
     return make_provider(name)
 
 
+def _all_providers() -> "list[Provider]":
+    from vm_pool.errors import HostUnfit
+    from vm_pool.providers import PROVIDERS, make_provider
+
+    made: list[Provider] = []
+    for name in PROVIDERS:
+        with suppress(HostUnfit):  # what it needs is not installed, so it has left nothing here
+            made.append(make_provider(name))
+    return made
+
+
 def _local_time() -> datetime:
     return datetime.now(UTC).astimezone()
 
@@ -45,6 +57,8 @@ class Services:
     """The signature of `benchmarks.step_speed.measure`."""
     best_of_n: RunCall = _best_of_n
     make_provider: Callable[[str], "Provider"] = _make_provider
+    all_providers: Callable[[], "list[Provider]"] = _all_providers
+    """Those whose extras are installed."""
     now: Callable[[], datetime] = _local_time
 
 

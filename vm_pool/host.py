@@ -5,7 +5,8 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from vm_pool import images
@@ -14,6 +15,7 @@ from vm_pool.images.build import missing_for_user_builds
 from vm_pool.images.recipe import RECIPES, host_suite
 from vm_pool.images.store import images_dir
 from vm_pool.local_state import default_places, machine_uid
+from vm_pool.providers import PROVIDERS, provider_class
 from vm_pool.providers.sandbox_cgroup import find_hierarchy
 from vm_pool.providers.sandbox_launch import as_machine_uid
 from vm_pool.providers.sandbox_seccomp import AUDIT_ARCH, filter_bytes
@@ -42,7 +44,7 @@ def checks() -> list[Check]:
     """All checks, in the order in which they should be mended. Starts a few short processes; takes about 0.1 s."""
     found = [check() for check in (_kernel, _tools, _namespaces, _overlay, _sandbox)]
     found += [_limits(), _shared_memory(), _disk(), _builder()]
-    return [*found, *(_image(name) for name in RECIPES)]
+    return [*found, *_docker(), *(_image(name) for name in RECIPES)]
 
 
 def _kernel() -> Check:
@@ -201,6 +203,25 @@ def _suite() -> str:
     except VMPoolError as error:
         return str(error)
     return f"builds images of {suite.distribution} {suite.codename} in {images_dir()}"
+
+
+def _docker() -> Iterator[Check]:
+    """Only where somebody means to use it: the extra or a daemon is installed."""
+    dockerd = shutil.which("dockerd", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
+    if find_spec("docker") is None and dockerd is None:
+        return
+    try:
+        detail, fix = _docker_daemon(), None
+    except VMPoolError as error:
+        detail, _, fix = str(error).partition("; run: ")
+    yield Check(name="docker", ok=fix is None, required=False, detail=detail, fix=fix)
+
+
+def _docker_daemon() -> str:
+    """Raises: `HostUnfit` without the extra or a fit daemon, `ConfigError` for an address elsewhere."""
+    daemon = provider_class("docker", PROVIDERS["docker"])().daemon
+    daemon.check()
+    return f"{daemon.version()} at {daemon.host}"
 
 
 def _image(name: str) -> Check:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from vm_pool.errors import VMPoolError
+from vm_pool.errors import HostUnfit, VMPoolError
 from vm_pool.provider import Provider, Stray
 
 
@@ -14,6 +14,14 @@ class Left(NamedTuple):
 
     provider: Provider
     stray: Stray
+
+
+class Survey(NamedTuple):
+    """What there is, and which providers could not say so."""
+
+    left: list[Left]
+    unfit: list[tuple[Provider, str]]
+    """With the reason, in one line."""
 
 
 class Collected(NamedTuple):
@@ -31,6 +39,21 @@ async def ls(providers: Sequence[Provider], *, labels: Mapping[str, str] | None 
     return sorted((one for one in left if carries(one.stray, labels or {})), key=lambda one: one.stray.created)
 
 
+async def survey(providers: Sequence[Provider]) -> Survey:
+    """Like `ls`, but a provider that does not work on this host does not keep the others."""
+    listings = await asyncio.gather(*(ls([provider]) for provider in providers), return_exceptions=True)
+    left: list[Left] = []
+    unfit: list[tuple[Provider, str]] = []
+    for provider, listing in zip(providers, listings, strict=True):
+        if isinstance(listing, HostUnfit):
+            unfit.append((provider, str(listing)))
+        elif isinstance(listing, BaseException):
+            raise listing
+        else:
+            left += listing
+    return Survey(sorted(left, key=lambda one: one.stray.created), unfit)
+
+
 async def gc(
     providers: Sequence[Provider],
     *,
@@ -38,6 +61,11 @@ async def gc(
     idle_too: bool = False,
     now: datetime | None = None,
 ) -> Collected:
+    """Remove what is removable of what `ls` finds."""
+    return await collect(await ls(providers, labels=labels), idle_too=idle_too, now=now)
+
+
+async def collect(left: Sequence[Left], *, idle_too: bool = False, now: datetime | None = None) -> Collected:
     """Remove what is removable; what cannot be removed does not keep the rest.
 
     `idle_too` adds what was kept on purpose. What a living run uses within its time is never touched.
@@ -45,7 +73,7 @@ async def gc(
     moment = now or datetime.now(UTC)
     removed: list[Stray] = []
     failed: list[tuple[Stray, str]] = []
-    for provider, stray in await ls(providers, labels=labels):
+    for provider, stray in left:
         if not removable(stray, moment, idle_too=idle_too):
             continue
         try:
