@@ -20,6 +20,7 @@ class Entry(NamedTuple):
 PROVIDERS: dict[str, Entry] = {
     "sandbox": Entry("vm_pool.providers.sandbox", "SandboxProvider"),
     "docker": Entry("vm_pool.providers.docker", "DockerProvider", "docker"),
+    "osworld-docker": Entry("vm_pool.providers.docker_osworld", "OSWorldContainerProvider", "docker"),
     "remote": Entry("vm_pool.providers.remote", "RemoteProvider", takes_text=True),
     "fake": Entry("vm_pool.providers.fake", "FakeProvider"),
 }
