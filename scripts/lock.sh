@@ -4,11 +4,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-resolve() { # resolve FILE GROUP...
-    local file="$1" groups=()
+resolve() { # resolve FILE OPTION...
+    local file="$1"
     shift
-    for group in "$@"; do groups+=(--group "$group"); done
-    .venv/bin/uv pip compile pyproject.toml --quiet --upgrade --extra local "${groups[@]}" \
+    .venv/bin/uv pip compile pyproject.toml --quiet --upgrade "$@" \
         --universal --python-version 3.11 --generate-hashes \
         --no-header --no-annotate --no-emit-index-url --no-emit-find-links --output-file "$file"
     if grep -nE '://|^--' "$file"; then
@@ -17,5 +16,5 @@ resolve() { # resolve FILE GROUP...
     fi
 }
 
-resolve requirements.lock build
-resolve requirements-dev.lock build dev
+resolve requirements.lock --extra local --group build
+resolve requirements-dev.lock --extra local --extra docker --group build --group dev

@@ -12,8 +12,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from vm_pool.errors import HostUnfit, MachineLost
+from vm_pool.local_state import default_places
+from vm_pool.owner import Owner, this_process
 from vm_pool.provider import Stray
-from vm_pool.providers.sandbox_state import Owner, default_places, this_process
 from vm_pool.types import Frozen
 
 

@@ -14,11 +14,11 @@ from vm_pool.contract.fidelity import FIDELITY_CHECKS
 from vm_pool.contract.machine_checks import MACHINE_CHECKS
 from vm_pool.contract.provider_checks import PROVIDER_CHECKS
 from vm_pool.guest_client import GuestMachine
+from vm_pool.local_state import Places
 from vm_pool.provider import Spec
 from vm_pool.providers.fake import FakeProvider
 from vm_pool.providers.remote import RemoteProvider
 from vm_pool.providers.sandbox import SandboxProvider
-from vm_pool.providers.sandbox_state import Places
 
 SLIM = Spec(image="slim", width=1280, height=800)
 

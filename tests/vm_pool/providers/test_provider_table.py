@@ -8,7 +8,6 @@ from vm_pool import providers
 from vm_pool.errors import ConfigError, HostUnfit
 from vm_pool.providers import Entry, make_provider, provider_class
 
-
 OPTIONS = {"remote": {"urls": ["http://127.0.0.1:5000"]}}
 
 
