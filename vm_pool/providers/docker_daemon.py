@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from vm_pool.errors import ConfigError, HostUnfit
 
@@ -23,18 +23,29 @@ _TIMEOUT_S = 60
 """Between two bytes of an answer; starts and removals on a busy host take seconds."""
 _REASON_LIMIT = 300
 
-# By name: the library is an optional extra, and has no types.
-_library = cast("Any", importlib.import_module("docker"))
-_errors = cast("Any", importlib.import_module("docker.errors"))
-_requests = cast("Any", importlib.import_module("requests.exceptions"))
-
-
 _threads = ThreadPoolExecutor(max_workers=16, thread_name_prefix="docker")
 
 
 async def aside(work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
     """Run what blocks in a thread of its own kind: calls to a busy daemon must not hold up the frames of machines."""
     return await asyncio.get_running_loop().run_in_executor(_threads, partial(work, *args, **options))
+
+
+class _Library(NamedTuple):
+    """An optional extra without types, so by name."""
+
+    docker: Any
+    errors: Any
+    requests: Any
+
+
+def _load() -> _Library:
+    """Raises: `HostUnfit` when the extra is not installed."""
+    try:
+        names = ("docker", "docker.errors", "requests.exceptions")
+        return _Library(*(importlib.import_module(name) for name in names))
+    except ModuleNotFoundError as error:
+        raise HostUnfit(f"containers need {error.name!r}; run: pip install 'agent-s3[docker]'") from error
 
 
 class NotInDocker(HostUnfit):
@@ -48,10 +59,11 @@ class DockerConflict(HostUnfit):
 class Daemon:
     """A daemon by its address, `unix:///PATH`. None: `DOCKER_HOST`, else Docker's usual socket.
 
-    Raises on making: `ConfigError` for an address that is not a socket of this machine.
+    Raises on making: `ConfigError` for an address that is not a socket of this machine, `HostUnfit` without the extra.
     """
 
     def __init__(self, host: str | None = None) -> None:
+        self._library = _load()
         self.host = host or os.environ.get("DOCKER_HOST") or DEFAULT_HOST
         if not self.host.startswith("unix://"):
             raise ConfigError(
@@ -70,17 +82,17 @@ class Daemon:
         self._knock()
         try:
             version = self._api_version or "auto"
-            client = _library.APIClient(base_url=self.host, version=version, timeout=timeout_s)
+            client = self._library.docker.APIClient(base_url=self.host, version=version, timeout=timeout_s)
             self._api_version = client.api_version
             try:
                 yield client
             finally:
                 client.close()
-        except _errors.APIError as error:
+        except self._library.errors.APIError as error:
             raise _refusal(doing, error) from error
-        except _requests.Timeout as error:
+        except self._library.requests.Timeout as error:
             raise HostUnfit(f"Docker could not {doing}: no answer from {self.host} within {timeout_s} s") from error
-        except (_errors.DockerException, _requests.RequestException) as error:
+        except (self._library.errors.DockerException, self._library.requests.RequestException) as error:
             raise self._silent() from error
 
     def check(self) -> None:
