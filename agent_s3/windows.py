@@ -60,11 +60,23 @@ async def _a_window_comes(machine: Machine, before: Sequence[Window], *, timeout
 
 
 async def switch_to(machine: Machine, wanted: str, *, request_id: str) -> None:
-    """Bring a window to the front. Raises: `GuestError` that lists the open windows when none fits."""
+    """Bring a window to the front and wait until it is there, or for a moment: a dialog of it may stand before it.
+
+    Raises: `GuestError` that lists the open windows when none fits.
+    """
     window = pick_window(await machine.windows(), wanted)
     done = await machine.run(["wmctrl", "-i", "-a", window.id], timeout_s=10, request_id=request_id)
     if done.returncode != 0:
         raise GuestError(f"the window manager did not switch: {done.stderr.strip()[-200:]}")
+    deadline = time.monotonic() + _IN_FRONT_S
+    while not await _is_active(machine, window.id):
+        if time.monotonic() > deadline:
+            return
+        await asyncio.sleep(_POLL_S)
+
+
+async def _is_active(machine: Machine, window_id: str) -> bool:
+    return any(window.active for window in await machine.windows() if window.id == window_id)
 
 
 def pick_window(windows: Sequence[Window], wanted: str) -> Window:

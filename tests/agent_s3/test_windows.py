@@ -100,6 +100,18 @@ async def test_switching_names_the_window_by_its_id():
     assert where.desktop.commands == [("wmctrl", "-i", "-a", "0x1")]
 
 
+async def test_switching_waits_until_the_window_is_in_front():
+    def slowly(desktop: FakeDesktop, argv: Any, stdin: bytes) -> Reply:
+        front = (editor_window(id="0x2", active=False), editor_window())
+        asyncio.get_running_loop().call_later(0.1, setattr, desktop, "windows", front)
+        return Reply()
+
+    where = FakeMachine(script=Script(on_command=slowly))
+    where.desktop.windows = (editor_window(active=False), editor_window(id="0x2"))
+    await switch_to(where, "editor", request_id="r")
+    assert [window.id for window in await where.windows() if window.active] == ["0x1"]
+
+
 async def find_app(home: Path, name: str) -> dict[str, Any]:
     """Run the real script as the guest would, with its home and applications in a folder."""
     bin_ = home / "bin"
