@@ -24,6 +24,7 @@ FILE_LIMIT = 1 << 30
 """Bytes; larger files are refused unless the caller names a larger limit."""
 DEFAULT_TIMEOUT_S = 30.0
 _MESSAGE_LIMIT = 300
+_KINDS: dict[str, type[GuestError | MachineLost]] = {"not_found": GuestFileNotFound, "display_gone": MachineLost}
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -189,13 +190,13 @@ class GuestWire:
         except ValueError as error:
             raise self._malformed(str(error)) from error
 
-    def refusal(self, answer: Answer) -> GuestError:
-        """The guest's reason as an error; its words are cut to one line."""
+    def refusal(self, answer: Answer) -> GuestError | MachineLost:
+        """The guest's reason as an error; its words are cut to one line. Without its display a machine is lost."""
         try:
             said = _Refusal.model_validate(read_json(answer.body))
         except ValueError:
             said = _Refusal(message=answer.body[:_MESSAGE_LIMIT].decode(errors="replace"))
-        kind = GuestFileNotFound if said.kind == "not_found" else GuestError
+        kind = _KINDS.get(said.kind, GuestError)
         return kind(f"{self._machine_id}: {_one_line(said.message) or f'HTTP {answer.status}'}")
 
     def _malformed(self, reason: str) -> GuestError:

@@ -289,6 +289,13 @@ async def test_a_refusal_is_told_in_one_printable_line(guest, machine):
         await machine.read("/x")
 
 
+async def test_a_guest_whose_display_has_ended_is_a_lost_machine(guest, machine):
+    said = json.dumps({"message": "its display has ended", "kind": "display_gone"}).encode()
+    guest.answers["/v1/input"] = answer(said, "500 Internal Server Error")
+    with pytest.raises(MachineLost, match="guest-0: its display has ended"):
+        await machine.perform([Move(x=1, y=1)])
+
+
 async def test_a_dropped_connection_is_tried_once_more_with_the_same_request_id(guest, machine):
     receipt = answer(b'{"request_id": "r", "executed": 1, "repeated": true}')
     guest.answers["/v1/input"] = [None, receipt]

@@ -5,6 +5,8 @@ import sys
 import traceback
 from collections.abc import Callable
 
+from Xlib.error import ConnectionClosedError
+
 from .desktop import Desktop
 from .errors import Refused
 from .http_wire import Request, Response, json_response
@@ -35,6 +37,8 @@ class Router:
             return route(self._desktop, request)
         except Refused as refused:
             return _error(str(refused), refused.status, refused.kind)
+        except ConnectionClosedError:
+            return _error("its display has ended", 500, "display_gone")  # and so will this server, in a moment
         except Exception as error:  # noqa: BLE001 - one request must not end the session
             traceback.print_exc(file=sys.stderr)
             return _error(f"{type(error).__name__}: {error}", 500, "broken")
