@@ -35,6 +35,10 @@ AnyProvider = Annotated[str | None, Option("--provider", help="Only of this one.
 RunFolder = Annotated[Path, Argument(help="Run folder.", metavar="RUN_DIR")]
 EmbeddedModel = Annotated[str, Argument(help="`local`: the embedded model.")]
 ImageToBuild = Annotated[str, Argument(help="slim or desktop.")]
+ImageFormat = Annotated[
+    Literal["sandbox", "vm"],
+    Option("--format", help="For sandboxes, or for virtual machines: the same as a disk with a kernel."),
+]
 ImageId = Annotated[str, Argument(help="Id, as `pool image ls` says it.")]
 Everything = Annotated[bool, Option("--all", help="Also what is kept for --resume.")]
 DryRun = Annotated[bool, Option(help="Only say what would be removed.")]

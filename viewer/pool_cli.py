@@ -20,13 +20,13 @@ pool.add_typer(images, name="image")
 
 
 @images.command("build")
-def image_build(name: flags.ImageToBuild = "desktop") -> None:
+def image_build(name: flags.ImageToBuild = "desktop", image_format: flags.ImageFormat = "sandbox") -> None:
     """Build an image, or say that it is there; takes minutes the first time."""
     from viewer.progress import building
     from vm_pool.images import build
 
     with building() as on_progress:
-        image = build(name, on_progress=on_progress)
+        image = build(f"{name}-vm" if image_format == "vm" else name, on_progress=on_progress)
     typer.echo(image.id)
 
 

@@ -1,4 +1,4 @@
-"""Images: read-only Debian or Ubuntu trees that sandbox machines start from.
+"""Images: read-only Debian or Ubuntu trees that sandbox machines start from, and the same as disks for virtual ones.
 
 `build` makes one from a recipe and the host's own package mirror, `find` looks one up, `ls` and `rm` manage the store.
 """

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from vm_pool.disk import delete_tree, tree_bytes
 from vm_pool.errors import HostUnfit, ImageError
+from vm_pool.images import vm_disk
 from vm_pool.images.apt import PackageCache, first_error, host_sources, keeping, source_lines
 from vm_pool.images.customise import customise, fetch_guest_packages
 from vm_pool.images.progress import BuildProgress, OnProgress, silent
@@ -26,15 +27,18 @@ from vm_pool.images.store import (
     find,
     images_dir,
     lock,
+    read_manifest,
 )
 
-NEEDED_BYTES = {"slim": 3 * 2**30, "desktop": 6 * 2**30}
+NEEDED_BYTES = {"slim": 3 * 2**30, "desktop": 6 * 2**30, "slim-vm": 3 * 2**30, "desktop-vm": 5 * 2**30}
 """Free space asked for before a build: packages, the tree, and the tree's archive for an ordinary user."""
+_TOOLS = ("mmdebstrap", "bwrap", "tar")
 
 
 def build(name: str, *, on_progress: OnProgress = silent) -> Image:
     """Build the image of that name, or return it at once when it is there. Takes minutes; blocks.
 
+    One for virtual machines is made from the tree of the same name, which is built first where it is missing.
     Nothing half-made is ever found under an image's id. Packages that were downloaded are kept for the next build.
     Raises: `ConfigError` for an unknown name, `HostUnfit` when a tool or permission is missing, `ImageError` otherwise.
     """
@@ -43,9 +47,13 @@ def build(name: str, *, on_progress: OnProgress = silent) -> Image:
         if (images_dir() / wanted.image_id / MANIFEST).is_file():
             on_progress(BuildProgress(stage="cached", message=f"{wanted.image_id} is already built", percent=100))
             return find(wanted.image_id)
+        tree = build(wanted.tree_name, on_progress=on_progress) if wanted.is_vm else None
         _check_host(wanted)
         with building(wanted.image_id) as folder:
-            _fill(folder, wanted, on_progress, lock_fd)
+            if tree:
+                _fill_vm(folder, wanted, tree, on_progress)
+            else:
+                _fill(folder, wanted, on_progress, lock_fd)
     on_progress(BuildProgress(stage="done", message=f"built {wanted.image_id}", percent=100))
     return find(wanted.image_id)
 
@@ -63,15 +71,32 @@ def _fill(folder: Path, wanted: Recipe, on_progress: OnProgress, lock_fd: int) -
     customise(folder / "rootfs", wanted, folder / "wheels")
     shutil.rmtree(folder / "wheels")
     shutil.rmtree(folder / "debs")
-    _write_manifest(folder, wanted)
+    rootfs = folder / "rootfs"
+    _write_manifest(folder, wanted, size=tree_bytes(rootfs), versions=installed_versions(rootfs))
+
+
+def _fill_vm(folder: Path, wanted: Recipe, tree: Image, on_progress: OnProgress) -> None:
+    """The tree as a disk, and a kernel that starts it."""
+    lines = source_lines(host_sources(wanted.suite), wanted.suite)
+    packages = PackageCache(cache_dir() / "apt", wanted.suite)
+    packages.download(vm_disk.kernel_packages(wanted), lines, on_progress)
+    on_progress(BuildProgress(stage="customise", message="unpacking the kernel"))
+    kernel = vm_disk.add_kernel(folder, packages.archives)
+    on_progress(BuildProgress(stage="customise", message="writing the disk"))
+    vm_disk.make_disk(folder, tree.rootfs)
+    of_tree = read_manifest(tree.path)
+    versions = {**of_tree.versions, **kernel}
+    _write_manifest(folder, wanted, size=tree_bytes(folder), versions=versions)
 
 
 def _check_host(wanted: Recipe) -> None:
     """Raises: `HostUnfit`, `ImageError` when there is too little space."""
-    for tool in ("mmdebstrap", "bwrap", "tar"):
+    if wanted.is_vm:
+        vm_disk.check_tools()
+    for tool in () if wanted.is_vm else _TOOLS:
         if shutil.which(tool) is None:
             raise HostUnfit(f"{tool} is missing; run: sudo apt-get install -y mmdebstrap bubblewrap uidmap")
-    if os.geteuid() != 0 and (missing := missing_for_user_builds()):
+    if os.geteuid() != 0 and not wanted.is_vm and (missing := missing_for_user_builds()):
         raise HostUnfit(missing)
     images_dir().mkdir(parents=True, exist_ok=True)
     check_space(images_dir(), NEEDED_BYTES[wanted.name])
@@ -207,14 +232,14 @@ def _watch(process: "subprocess.Popen[str]", on_progress: OnProgress) -> deque[s
     return words
 
 
-def _write_manifest(folder: Path, wanted: Recipe) -> None:
+def _write_manifest(folder: Path, wanted: Recipe, *, size: int, versions: dict[str, str]) -> None:
     manifest = Manifest(
         id=wanted.image_id,
         created=datetime.now(UTC),
-        bytes=tree_bytes(folder / "rootfs"),
+        bytes=size,
         recipe=wanted,
         recipe_sha256=wanted.sha256,
-        versions=installed_versions(folder / "rootfs"),
+        versions=versions,
     )
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
 

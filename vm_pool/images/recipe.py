@@ -13,6 +13,12 @@ FORMAT_VERSION = 3
 
 RECIPES: dict[str, tuple[str, ...]] = {"slim": ("slim",), "desktop": ("slim", "desktop")}
 """Image names and the layers each is made of; a layer is `<layer>.txt` and the tree `files/<layer>`."""
+VM_SUFFIX = "-vm"
+"""`slim-vm` is `slim` as a disk with a kernel, for virtual machines."""
+VM_RECIPES = tuple(f"{name}{VM_SUFFIX}" for name in RECIPES)
+KERNEL_PACKAGES = {"debian": "linux-image-amd64", "ubuntu": "linux-image-generic"}
+"""What draws in the newest kernel of a distribution."""
+BUSYBOX_PACKAGE = "busybox-static"
 
 HERE = Path(__file__).parent
 GUEST_PACKAGES = HERE.parent / "guest" / "PACKAGES.txt"
@@ -61,9 +67,23 @@ class Recipe(Frozen):
         """Name and content address, e.g. `slim-0f3c...` with 16 hex digits."""
         return f"{self.name}-{self.sha256[:16]}"
 
+    @property
+    def tree_name(self) -> str:
+        """Name of the image that its tree is, or comes from."""
+        return self.name.removesuffix(VM_SUFFIX)
+
+    @property
+    def is_vm(self) -> bool:
+        return self.name in VM_RECIPES
+
 
 def recipe(name: str, suite: Suite | None = None) -> Recipe:
-    """The recipe of that name for a suite (None: the host's). Raises: `ConfigError` for an unknown name."""
+    """The recipe of that name for a suite (None: the host's).
+
+    Raises: `ConfigError` for an unknown name, `HostUnfit` for virtual machines of other processors than x86-64.
+    """
+    if name in VM_RECIPES:
+        return _vm_recipe(recipe(name.removesuffix(VM_SUFFIX), suite))
     if name not in RECIPES:
         raise ConfigError(f"unknown image {name!r}; known images: {', '.join(RECIPES)}")
     suite = suite or host_suite()
@@ -78,6 +98,23 @@ def recipe(name: str, suite: Suite | None = None) -> Recipe:
         packages=tuple(sorted(packages)),
         layers=layers,
         files_sha256=_files_sha256(layers),
+    )
+
+
+def _vm_recipe(tree: Recipe) -> Recipe:
+    """The tree's content address is part of this one's."""
+    if tree.suite.architecture != "x86_64":
+        raise HostUnfit(f"images for virtual machines are made for x86_64 only, and this is {tree.suite.architecture}")
+    digest = hashlib.sha256(tree.sha256.encode())
+    for name in ("vm_disk.py", "vm_init.sh", "cpio.py"):
+        digest.update((HERE / name).read_bytes())
+    packages = {*tree.packages, KERNEL_PACKAGES[tree.suite.distribution], BUSYBOX_PACKAGE}
+    return tree.model_copy(
+        update={
+            "name": f"{tree.name}{VM_SUFFIX}",
+            "packages": tuple(sorted(packages)),
+            "files_sha256": digest.hexdigest(),
+        }
     )
 
 

@@ -1,6 +1,7 @@
 """The image store: a cache directory with one folder per content address.
 
-`<cache>/images/<id>/` holds `rootfs/` and `manifest.json`; `<id>.partial/` is a build under way or cut short, and
+`<cache>/images/<id>/` holds `manifest.json` and `rootfs/`, or for virtual machines `disk.qcow2`, `vmlinuz` and
+`initrd.cpio`; `<id>.partial/` is a build under way or cut short, and
 `<id>.lock` keeps two builders apart. `<cache>/apt/` keeps downloaded packages for the next build.
 """
 
@@ -16,12 +17,13 @@ from pydantic import ValidationError
 
 from vm_pool.disk import delete_tree
 from vm_pool.errors import ConfigError, ImageError
-from vm_pool.images.recipe import RECIPES, Recipe, recipe
+from vm_pool.images.recipe import RECIPES, VM_RECIPES, VM_SUFFIX, Recipe, recipe
 from vm_pool.types import Frozen
 
 SYSTEM_CACHE = Path("/var/cache/agent-s3")
 MANIFEST = "manifest.json"
 PARTIAL = ".partial"
+_NAMES = (*RECIPES, *VM_RECIPES)
 
 
 class Image(Frozen):
@@ -42,7 +44,25 @@ class Image(Frozen):
 
     @property
     def rootfs(self) -> Path:
+        """The tree; images for virtual machines have none."""
         return self.path / "rootfs"
+
+    @property
+    def is_vm(self) -> bool:
+        """Whether virtual machines start from it, and nothing else does."""
+        return self.name in VM_RECIPES
+
+    @property
+    def disk(self) -> Path:
+        return self.path / "disk.qcow2"
+
+    @property
+    def kernel(self) -> Path:
+        return self.path / "vmlinuz"
+
+    @property
+    def initrd(self) -> Path:
+        return self.path / "initrd.cpio"
 
 
 class Manifest(Frozen):
@@ -76,14 +96,21 @@ def find(name_or_id: str) -> Image:
 
     Raises: `ConfigError` for a name that is neither a recipe nor an id, `ImageError` when it is not built yet.
     """
-    image_id = recipe(name_or_id).image_id if name_or_id in RECIPES else name_or_id
+    is_name = name_or_id in _NAMES
+    image_id = recipe(name_or_id).image_id if is_name else name_or_id
     for store in _stores():
         if _is_image_id(image_id) and (store / image_id / MANIFEST).is_file():
             return _ready(store / image_id)
-    if name_or_id in RECIPES:
-        raise ImageError(f"image {name_or_id!r} is not built; run: agent-s3 pool image build {name_or_id}")
+    if is_name:
+        raise ImageError(f"image {name_or_id!r} is not built; run: {build_command(name_or_id)}")
     known = [image.id for image in ls() if image.state == "ready"]
     raise ConfigError(f"no image {name_or_id!r}; names: {', '.join(RECIPES)}; ids: {', '.join(known) or 'none'}")
+
+
+def build_command(name: str) -> str:
+    """What builds the image of a recipe's name."""
+    command = f"agent-s3 pool image build {name.removesuffix(VM_SUFFIX)}"
+    return f"{command} --format vm" if name in VM_RECIPES else command
 
 
 def ls() -> list[Image]:
@@ -163,7 +190,7 @@ def _id_of(folder: Path) -> str:
 
 def _is_image_id(text: str) -> bool:
     name, _, digest = text.rpartition("-")
-    return name in RECIPES and len(digest) == 16 and all(char in "0123456789abcdef" for char in digest)
+    return name in _NAMES and len(digest) == 16 and all(char in "0123456789abcdef" for char in digest)
 
 
 def _image_in(folder: Path) -> Image | None:

@@ -160,6 +160,8 @@ class SandboxProvider:
             raise ConfigError(f"the sandbox has no network {spec.network!r}; use 'none'")
         self._places.make()
         image = images.find(spec.image)
+        if image.is_vm:
+            raise ConfigError(f"{image.id} is for virtual machines; sandboxes start from {image.name[:-3]!r}")
         if image.id not in self._guest_codes:
             sandbox_disk.check_reachable(image.rootfs)
             sandbox_disk.check_reachable(self._places.machines)
