@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from guest.processes import Processes
 from guest.session import Session, SessionConfig, become, make_runtime_directory, session_environment
+from guest.token_file import TokenFile
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
@@ -40,7 +41,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def main(argv: list[str]) -> int:
     arguments = parse_arguments(argv)
-    token = arguments.token_file.read_text().strip()
+    token = TokenFile(arguments.token_file)
     become(arguments.user)
     home = os.environ.get("HOME") or f"/home/{arguments.user}"
     note = Path(arguments.socket).parent / "launched.json" if arguments.socket else None

@@ -1,6 +1,5 @@
 """From a request to its handler: the table of routes, the token, and refusals as answers."""
 
-import hmac
 import sys
 import traceback
 from collections.abc import Callable
@@ -10,25 +9,26 @@ from Xlib.error import ConnectionClosedError
 from .desktop import Desktop
 from .errors import Refused
 from .http_wire import Request, Response, json_response
+from .token_file import TokenFile
 
 Route = Callable[[Desktop, Request], Response]
 Routes = dict[tuple[str, str], Route]
 
 
 class Router:
-    """Answers requests about one desktop. `token` None opens the OSWorld routes to whoever can connect."""
+    """Answers requests about one desktop. `open_osworld_routes` opens them to whoever can connect."""
 
-    def __init__(self, desktop: Desktop, v1: Routes, osworld: Routes, *, token: str, open_osworld_routes: bool):
+    def __init__(self, desktop: Desktop, v1: Routes, osworld: Routes, *, token: TokenFile, open_osworld_routes: bool):
         self._desktop = desktop
         self._routes = {**osworld, **v1}
         self._open = frozenset(osworld) if open_osworld_routes else frozenset[tuple[str, str]]()
-        self._expected = f"Bearer {token}".encode()
+        self._token = token
 
     def answer(self, request: Request) -> Response:
         """Never raises; an error of ours is a 500 with one line, and its traceback goes to the log."""
         key = (request.method, request.path)
         self._desktop.keep_hold()
-        if key not in self._open and not self._may(request):
+        if key not in self._open and not self._token.admits(request.headers.get("authorization", "")):
             return _error("a valid token is needed", 401, "unauthorized")
         route = self._routes.get(key)
         if route is None:
@@ -42,10 +42,6 @@ class Router:
         except Exception as error:  # noqa: BLE001 - one request must not end the session
             traceback.print_exc(file=sys.stderr)
             return _error(f"{type(error).__name__}: {error}", 500, "broken")
-
-    def _may(self, request: Request) -> bool:
-        given = request.headers.get("authorization", "").encode("latin-1")
-        return hmac.compare_digest(given, self._expected)
 
 
 def _error(message: str, status: int, kind: str) -> Response:

@@ -13,12 +13,13 @@ from .journal import Journal, Root
 from .processes import Processes
 from .routing import Router
 from .session import SessionConfig
+from .token_file import TokenFile
 
 
 class Service:
     """Opens the desktop and answers requests until closed. Raises on making: `OSError`."""
 
-    def __init__(self, arguments: argparse.Namespace, token: str, config: SessionConfig, processes: Processes):
+    def __init__(self, arguments: argparse.Namespace, token: TokenFile, config: SessionConfig, processes: Processes):
         journal = Journal([Root.parse(root) for root in arguments.journal], arguments.journal_stock)
         self._desktop = Desktop(config, processes, journal)
         router = Router(

@@ -1,0 +1,202 @@
+"""The guest's end of the control channel: streams of the serial port become connections to the guest server's socket.
+
+One thread, no blocking calls; what waits to be sent is bounded by the streams' windows.
+"""
+
+import os
+import select
+import socket
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from .channel_wire import (
+    CLOSE,
+    CREDIT,
+    DATA,
+    HELLO,
+    LONGEST_PAYLOAD,
+    MOST_STREAMS,
+    OPEN,
+    RESYNC,
+    WINDOW,
+    Decoder,
+    Frame,
+    credit,
+    credit_of,
+    encode,
+    welcome,
+)
+
+_READ = 1 << 18
+_MOST_WAITING = 1 << 20
+"""Bytes for the port; while so many wait, no connection is read."""
+_NOBODY_POLL_S = 0.005
+SESSION_BYTES = 16
+
+
+@dataclass
+class _Stream:
+    connection: socket.socket
+    may_send: int = WINDOW
+    """Bytes to the host."""
+    waiting: deque[memoryview] = field(default_factory=deque)
+    """From the host for the connection."""
+    closed: bool = False
+    """The host has closed it: what waits is still delivered."""
+
+
+class Channel:
+    """Serves a port until `on_turn` raises. `on_hello` gets what the host says of a session before it is answered."""
+
+    def __init__(self, port: int, server: str, on_hello: Callable[[bytes], None], on_turn: Callable[[], None]):
+        self._port = port
+        self._server = server
+        self._on_hello = on_hello
+        self._on_turn = on_turn
+        self._decoder = Decoder()
+        self._streams: dict[int, _Stream] = {}
+        self._out: deque[memoryview] = deque()
+        self._waiting = 0
+        os.set_blocking(port, False)
+
+    def serve(self, wake: int) -> None:
+        """`on_turn` is called after whatever happened, also when `wake` can be read."""
+        try:
+            while True:
+                self._turn(wake)
+                self._on_turn()
+        finally:
+            for number in list(self._streams):
+                self._end(number)
+
+    def _turn(self, wake: int) -> None:
+        poll = select.poll()
+        poll.register(wake, select.POLLIN)
+        poll.register(self._port, select.POLLIN | (select.POLLOUT if self._out else 0))
+        by_fd = {stream.connection.fileno(): (number, stream) for number, stream in self._streams.items()}
+        for fd, (_, stream) in by_fd.items():
+            poll.register(fd, self._interest(stream))
+        for fd, events in poll.poll():
+            if fd == wake:
+                os.read(wake, 4096)
+            elif fd == self._port:
+                self._serve_port(events)
+            elif (known := by_fd[fd])[0] in self._streams:
+                self._serve_stream(*known, events)
+
+    def _interest(self, stream: _Stream) -> int:
+        reads = stream.may_send and not stream.closed and self._waiting < _MOST_WAITING
+        return (select.POLLIN if reads else 0) | (select.POLLOUT if stream.waiting else 0)
+
+    def _serve_port(self, events: int) -> None:
+        if events & select.POLLIN:
+            self._read_port()
+        if events & select.POLLOUT:
+            self._write_port()
+
+    def _read_port(self) -> None:
+        try:
+            data = os.read(self._port, _READ)
+        except BlockingIOError:
+            return
+        if not data:
+            # Nobody is at the host's end. The port stays readable, and nothing but asking again tells of a change.
+            select.select([], [], [], _NOBODY_POLL_S)
+        for frame in self._decoder.feed(data):
+            self._take(frame)
+
+    def _write_port(self) -> None:
+        try:
+            while self._out:
+                sent = os.write(self._port, self._out[0])
+                self._waiting -= sent
+                self._out[0] = self._out[0][sent:]
+                if not self._out[0]:
+                    self._out.popleft()
+        except BlockingIOError:
+            return
+
+    def _send(self, data: bytes) -> None:
+        self._out.append(memoryview(data))
+        self._waiting += len(data)
+
+    def _take(self, frame: Frame) -> None:
+        stream = self._streams.get(frame.stream)
+        if frame.kind == HELLO:
+            self._begin(frame.payload)
+        elif frame.kind == OPEN:
+            self._open(frame.stream)
+        elif stream is None:
+            return
+        elif frame.kind == DATA:
+            stream.waiting.append(memoryview(frame.payload))
+            self._deliver(frame.stream, stream)
+        elif frame.kind == CREDIT:
+            stream.may_send += credit_of(frame)
+        elif frame.kind == CLOSE:
+            stream.closed = True
+            if not stream.waiting:
+                self._end(frame.stream)
+
+    def _begin(self, payload: bytes) -> None:
+        for number in list(self._streams):
+            self._end(number)
+        self._on_hello(payload[SESSION_BYTES:])
+        self._send(RESYNC + welcome(payload[:SESSION_BYTES]))
+
+    def _open(self, number: int) -> None:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.setblocking(False)
+        try:
+            if number in self._streams or len(self._streams) >= MOST_STREAMS:
+                raise OSError("too many streams")
+            connection.connect(self._server)
+        except OSError:
+            connection.close()
+            self._send(encode(Frame(CLOSE, number)))
+            return
+        self._streams[number] = _Stream(connection)
+
+    def _serve_stream(self, number: int, stream: _Stream, events: int) -> None:
+        if events & select.POLLOUT:
+            self._deliver(number, stream)
+        if events & (select.POLLIN | select.POLLHUP | select.POLLERR) and number in self._streams:
+            self._collect(number, stream)
+
+    def _deliver(self, number: int, stream: _Stream) -> None:
+        """Hand on to the connection what it takes now."""
+        try:
+            while stream.waiting:
+                sent = stream.connection.send(stream.waiting[0])
+                self._send(encode(credit(number, sent)))
+                stream.waiting[0] = stream.waiting[0][sent:]
+                if not stream.waiting[0]:
+                    stream.waiting.popleft()
+        except BlockingIOError:
+            return
+        except OSError:
+            self._hang_up(number)
+            return
+        if stream.closed:
+            self._end(number)
+
+    def _collect(self, number: int, stream: _Stream) -> None:
+        try:
+            data = stream.connection.recv(min(LONGEST_PAYLOAD, stream.may_send or 1))
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._hang_up(number)
+            return
+        stream.may_send -= len(data)
+        self._send(encode(Frame(DATA, number, data)))
+
+    def _hang_up(self, number: int) -> None:
+        self._send(encode(Frame(CLOSE, number)))
+        self._end(number)
+
+    def _end(self, number: int) -> None:
+        self._streams.pop(number).connection.close()

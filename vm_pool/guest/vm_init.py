@@ -1,0 +1,109 @@
+#!/usr/bin/python3
+"""First process of a virtual machine after its initramfs: control channel, identity, guest server.
+
+It runs as root and its end is the machine's end (the kernel stops without it). The desktop runs as its user.
+"""
+
+import contextlib
+import json
+import os
+import pwd
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+# `python3 -I` leaves the script's directory out; the server is a package next to it.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from guest.channel import Channel
+
+PORT_NAME = "org.agent-s3.control"
+USER = "user"
+RUN = Path("/run/agent-s3")
+TOKEN, SOCKET, FRAMES = RUN / "ctl/token", RUN / "ctl/guest.sock", RUN / "frames"
+STOCK = Path("/var/lib/agent-s3/stock.json")
+_PORT_S = 20.0
+_POLL_S = 0.02
+
+
+class Machine:
+    """What the host decides about this machine, at its start and again for each copy of it."""
+
+    def __init__(self) -> None:
+        self.user = pwd.getpwnam(USER)
+        self._server: subprocess.Popen[bytes] | None = None
+        for folder in (TOKEN.parent, FRAMES, STOCK.parent):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.chown(folder, self.user.pw_uid, self.user.pw_gid)
+        RUN.chmod(0o755)
+
+    def take_identity(self, hello: bytes) -> None:
+        """A `HELLO`'s JSON: token, wall clock, machine id, hostname, screen size."""
+        facts = json.loads(hello)
+        time.clock_settime(time.CLOCK_REALTIME, float(facts["clock"]))
+        socket.sethostname(facts["hostname"])
+        replace(Path("/etc/machine-id"), facts["machine_id"] + "\n", 0o444)
+        replace(Path("/etc/hostname"), facts["hostname"] + "\n", 0o644)
+        replace(Path("/etc/hosts"), f"127.0.0.1 localhost {facts['hostname']}\n::1 localhost\n", 0o644)
+        replace(TOKEN, facts["token"], 0o400, owner=self.user.pw_uid)
+        if self._server is None:
+            self._server = self._start_server(facts["size"])
+
+    def look_after(self) -> None:
+        """Reap what has ended; without the guest server there is no desktop and so no machine."""
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                if self._server and ended[0] == self._server.pid:
+                    stop(f"the guest server ended with status {ended[1]}")
+
+    def _start_server(self, size: str) -> "subprocess.Popen[bytes]":
+        home = self.user.pw_dir
+        command = ["/usr/bin/python3", "-I", str(Path(__file__).with_name("main.py"))]
+        command += ["--socket", str(SOCKET), "--token-file", str(TOKEN), "--size", size, "--frames", str(FRAMES)]
+        command += ["--journal", home, "--journal-stock", str(STOCK)]
+        return subprocess.Popen(command, cwd=home, stdin=subprocess.DEVNULL)
+
+
+def replace(path: Path, text: str, mode: int, *, owner: int = 0) -> None:
+    """Atomically, and never readable by others in between."""
+    partial = path.with_name(f".{path.name}.new")
+    partial.unlink(missing_ok=True)
+    fd = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(fd, "w") as file:
+        file.write(text)
+        os.fchown(file.fileno(), owner, owner)
+        os.fchmod(file.fileno(), mode)
+    partial.replace(path)
+
+
+def open_port() -> int:
+    """The serial port of the control channel. Its driver may still be finding it."""
+    deadline = time.monotonic() + _PORT_S
+    while time.monotonic() < deadline:
+        for name in Path("/sys/class/virtio-ports").glob("*/name"):
+            if name.read_text().strip() == PORT_NAME:
+                return os.open(f"/dev/{name.parent.name}", os.O_RDWR | os.O_CLOEXEC)
+        time.sleep(_POLL_S)
+    stop(f"there is no port {PORT_NAME}")
+    raise AssertionError
+
+
+def stop(reason: str) -> None:
+    sys.stderr.write(f"agent-s3: {reason}\n")
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def main() -> None:
+    wake, wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    machine = Machine()
+    Channel(open_port(), str(SOCKET), machine.take_identity, machine.look_after).serve(wake)
+
+
+if __name__ == "__main__":
+    main()
