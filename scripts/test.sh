@@ -19,6 +19,10 @@ try() { # try WHAT COMMAND...
 
 try "image slim" "$AGENT" pool image build slim
 try "image desktop" "$AGENT" pool image build desktop
+# Not among the other packages: it is compiled, and only where libvirt's headers are.
+try "libvirt for Python" .venv/bin/pip --disable-pip-version-check --no-input install --quiet --no-build-isolation \
+    --require-hashes -r requirements-vm.lock
+try "image slim for virtual machines" "$AGENT" pool image build slim --format vm
 try "embedded model" "$AGENT" model pull local
 
 code=0

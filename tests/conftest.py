@@ -18,8 +18,11 @@ from typing import Any, NamedTuple
 import pytest
 
 from llm.pull import model_path
+from vm_pool import images
 from vm_pool.disk import delete_tree
+from vm_pool.errors import VMPoolError
 from vm_pool.host import Check, checks
+from vm_pool.providers.vm_places import INSTALL
 
 # --- state ---------------------------------------------------------------------------------------------------------
 
@@ -115,11 +118,25 @@ def lacks_docker() -> Lack | None:
     return None if os.geteuid() == 0 else Lack("dockerd is started by root only", "sudo make test")
 
 
+def lacks_vm(image: str = "slim") -> Lack | None:
+    """What is missing for virtual machines of that image."""
+    if find_spec("libvirt") is None:
+        return Lack("libvirt-python is not installed", ".venv/bin/pip install 'libvirt-python>=9'")
+    if not all(map(shutil.which, ("qemu-system-x86_64", "qemu-img"))):
+        return Lack("QEMU is not installed", INSTALL)
+    try:
+        images.find(f"{image}-vm")
+    except VMPoolError as error:
+        return Lack(*str(error).split("; run: "))
+    return None
+
+
 CHECKS: dict[str, Callable[..., Lack | None]] = {
     "desktop": lacks_desktop,
     "local_model": lacks_local_model,
     "browser": lacks_browser,
     "docker": lacks_docker,
+    "vm": lacks_vm,
 }
 """Marker -> what is checked before its tests, with the marker's arguments: `desktop("desktop")` names an image."""
 

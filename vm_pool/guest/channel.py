@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .channel_wire import (
+    CLOCK,
     CLOSE,
     CREDIT,
     DATA,
@@ -22,6 +23,7 @@ from .channel_wire import (
     WINDOW,
     Decoder,
     Frame,
+    clock_of,
     credit,
     credit_of,
     encode,
@@ -46,14 +48,25 @@ class _Stream:
     """The host has closed it: what waits is still delivered."""
 
 
-class Channel:
-    """Serves a port until `on_turn` raises. `on_hello` gets what the host says of a session before it is answered."""
+@dataclass(frozen=True)
+class Calls:
+    """What a channel calls."""
 
-    def __init__(self, port: int, server: str, on_hello: Callable[[bytes], None], on_turn: Callable[[], None]):
+    hello: Callable[[bytes], None]
+    """With what the host says of a session, before it is answered."""
+    clock: Callable[[float], None]
+    """With the time, in seconds since 1970."""
+    turn: Callable[[], None]
+    """After whatever happened; what it raises ends the channel."""
+
+
+class Channel:
+    """Carries streams between a port and a server's socket."""
+
+    def __init__(self, port: int, server: str, calls: Calls):
         self._port = port
         self._server = server
-        self._on_hello = on_hello
-        self._on_turn = on_turn
+        self._calls = calls
         self._decoder = Decoder()
         self._streams: dict[int, _Stream] = {}
         self._out: deque[memoryview] = deque()
@@ -61,11 +74,11 @@ class Channel:
         os.set_blocking(port, False)
 
     def serve(self, wake: int) -> None:
-        """`on_turn` is called after whatever happened, also when `wake` can be read."""
+        """For ever; `wake` is a descriptor that ends a wait when it can be read."""
         try:
             while True:
                 self._turn(wake)
-                self._on_turn()
+                self._calls.turn()
         finally:
             for number in list(self._streams):
                 self._end(number)
@@ -125,6 +138,8 @@ class Channel:
         stream = self._streams.get(frame.stream)
         if frame.kind == HELLO:
             self._begin(frame.payload)
+        elif frame.kind == CLOCK:
+            self._calls.clock(clock_of(frame))
         elif frame.kind == OPEN:
             self._open(frame.stream)
         elif stream is None:
@@ -142,7 +157,7 @@ class Channel:
     def _begin(self, payload: bytes) -> None:
         for number in list(self._streams):
             self._end(number)
-        self._on_hello(payload[SESSION_BYTES:])
+        self._calls.hello(payload[SESSION_BYTES:])
         self._send(RESYNC + welcome(payload[:SESSION_BYTES]))
 
     def _open(self, number: int) -> None:

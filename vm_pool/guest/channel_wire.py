@@ -11,11 +11,11 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-HELLO, WELCOME, OPEN, DATA, CLOSE, CREDIT = range(1, 7)
+HELLO, WELCOME, OPEN, DATA, CLOSE, CREDIT, CLOCK = range(1, 8)
 """Kinds. `HELLO` (host) begins a session and ends all streams; `WELCOME` (guest) answers with the session's id.
 
 `OPEN` (host) connects a new stream to the guest server; `CLOSE` ends one, from either side. `CREDIT` lets the other
-side send so many more bytes of `DATA` on a stream; both begin with `WINDOW`.
+side send so many more bytes of `DATA` on a stream; both begin with `WINDOW`. `CLOCK` (host) says what time it is.
 """
 LONGEST_PAYLOAD = 65536
 WINDOW = 1 << 20
@@ -25,6 +25,7 @@ _HEAD = struct.Struct(">BII")
 _END = b"\xa5\x5a\xc3\x3c"
 RESYNC = bytes(_HEAD.size + LONGEST_PAYLOAD + len(_END))
 _CREDIT = struct.Struct(">I")
+_CLOCK = struct.Struct(">d")
 
 
 class Frame(NamedTuple):
@@ -50,6 +51,15 @@ def credit_of(frame: Frame) -> int:
     if size > WINDOW:
         raise ValueError(f"a credit of {size} bytes")
     return size
+
+
+def clock(seconds: float) -> Frame:
+    """Seconds since 1970, UTC."""
+    return Frame(CLOCK, 0, _CLOCK.pack(seconds))
+
+
+def clock_of(frame: Frame) -> float:
+    return float(_CLOCK.unpack(frame.payload)[0])
 
 
 def welcome(session: bytes) -> bytes:
@@ -95,7 +105,7 @@ class Decoder:
         if len(self._held) - start < _HEAD.size:
             return None
         kind, _, length = _HEAD.unpack_from(self._held, start)
-        if not HELLO <= kind <= CREDIT or length > LONGEST_PAYLOAD:
+        if not HELLO <= kind <= CLOCK or length > LONGEST_PAYLOAD:
             return start + 1
         end = start + _HEAD.size + int(length) + len(_END)
         return None if len(self._held) < end else end

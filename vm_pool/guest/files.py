@@ -5,11 +5,13 @@ import os
 import stat
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 from .errors import Refused, not_found
 
 TEMPORARY_PREFIX = ".agent-s3-"
 """Names of files that are being written; the journal does not report them."""
+_PIECE = 1 << 20
 
 
 def absolute(path: str, home: str) -> str:
@@ -34,10 +36,18 @@ def read(path: str, max_bytes: int | None) -> bytes:
         os.close(fd)
         raise Refused(f"cannot read {path!r}: not a regular file")
     with os.fdopen(fd, "rb") as file:
-        data = file.read() if max_bytes is None else file.read(max_bytes + 1)
+        data = file.read() if max_bytes is None else _up_to(file, max_bytes + 1)
     if max_bytes is not None and len(data) > max_bytes:
         raise Refused(f"{path!r} is larger than {max_bytes} bytes", status=413, kind="too_large")
     return data
+
+
+def _up_to(file: BinaryIO, most: int) -> bytes:
+    """In pieces: asked for a gigabyte at once, a file object takes memory for all of it first."""
+    data = bytearray()
+    while len(data) < most and (piece := file.read(min(_PIECE, most - len(data)))):
+        data += piece
+    return bytes(data)
 
 
 def write(path: str, data: bytes, mode: int) -> None:

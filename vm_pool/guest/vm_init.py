@@ -18,7 +18,7 @@ from pathlib import Path
 # `python3 -I` leaves the script's directory out; the server is a package next to it.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from guest.channel import Channel
+from guest.channel import Calls, Channel
 
 PORT_NAME = "org.agent-s3.control"
 USER = "user"
@@ -41,9 +41,8 @@ class Machine:
         RUN.chmod(0o755)
 
     def take_identity(self, hello: bytes) -> None:
-        """A `HELLO`'s JSON: token, wall clock, machine id, hostname, screen size."""
+        """A `HELLO`'s JSON: token, machine id, hostname, screen size."""
         facts = json.loads(hello)
-        time.clock_settime(time.CLOCK_REALTIME, float(facts["clock"]))
         socket.sethostname(facts["hostname"])
         replace(Path("/etc/machine-id"), facts["machine_id"] + "\n", 0o444)
         replace(Path("/etc/hostname"), facts["hostname"] + "\n", 0o644)
@@ -79,6 +78,10 @@ def replace(path: Path, text: str, mode: int, *, owner: int = 0) -> None:
     partial.replace(path)
 
 
+def set_clock(seconds: float) -> None:
+    time.clock_settime(time.CLOCK_REALTIME, seconds)
+
+
 def open_port() -> int:
     """The serial port of the control channel. Its driver may still be finding it."""
     deadline = time.monotonic() + _PORT_S
@@ -102,7 +105,8 @@ def main() -> None:
     signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     machine = Machine()
-    Channel(open_port(), str(SOCKET), machine.take_identity, machine.look_after).serve(wake)
+    calls = Calls(machine.take_identity, set_clock, machine.look_after)
+    Channel(open_port(), str(SOCKET), calls).serve(wake)
 
 
 if __name__ == "__main__":

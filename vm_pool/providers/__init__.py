@@ -21,6 +21,7 @@ PROVIDERS: dict[str, Entry] = {
     "sandbox": Entry("vm_pool.providers.sandbox", "SandboxProvider"),
     "docker": Entry("vm_pool.providers.docker", "DockerProvider", "docker"),
     "osworld-docker": Entry("vm_pool.providers.docker_osworld", "OSWorldContainerProvider", "docker"),
+    "libvirt": Entry("vm_pool.providers.libvirt", "LibvirtProvider", "libvirt"),
     "remote": Entry("vm_pool.providers.remote", "RemoteProvider", takes_text=True),
     "fake": Entry("vm_pool.providers.fake", "FakeProvider"),
 }

@@ -26,6 +26,7 @@ from vm_pool.guest.channel_wire import (
     WINDOW,
     Decoder,
     Frame,
+    clock,
     credit,
     credit_of,
     encode,
@@ -84,7 +85,7 @@ class HostChannel:
         """Take the port over and begin a session; the guest may hear of it later, when it runs."""
         self._reader, self._writer = await asyncio.open_unix_connection(str(self._port_path), limit=_READ)
         session = secrets.token_bytes(16)
-        hello = json.dumps({**identity.model_dump(), "clock": self._clock()}).encode()
+        hello = json.dumps(identity.model_dump()).encode()
         self._writer.write(RESYNC + encode(Frame(HELLO, 0, session + hello)))
         self._pump = asyncio.create_task(self._run(welcome(session)))
 
@@ -99,6 +100,10 @@ class HostChannel:
         if not self._welcomed.is_set():
             raise MachineLost(f"the control channel at {self._port_path} ended before the machine answered")
 
+    def set_clock(self) -> None:
+        """Tell the machine what time it is; it falls behind while it stands still."""
+        self._send(clock(self._clock()))
+
     async def close(self) -> None:
         """Idempotent."""
         if self._pump is not None:
@@ -110,6 +115,7 @@ class HostChannel:
             rest = await self._await_greeting(greeting)
             self._listener = await asyncio.start_unix_server(self._accept, str(self._listen_path), backlog=64)
             self._listen_path.chmod(0o600)
+            self.set_clock()
             self._welcomed.set()
             self._take_all(rest)
             while data := await self._reader.read(_READ):

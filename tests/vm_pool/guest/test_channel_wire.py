@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vm_pool.guest.channel_wire import (
+    CLOCK,
     CREDIT,
     DATA,
     HELLO,
@@ -13,12 +14,14 @@ from vm_pool.guest.channel_wire import (
     WINDOW,
     Decoder,
     Frame,
+    clock,
+    clock_of,
     credit,
     credit_of,
     encode,
 )
 
-FRAMES = st.builds(Frame, st.integers(HELLO, CREDIT), st.integers(0, 2**32 - 1), st.binary(max_size=200))
+FRAMES = st.builds(Frame, st.integers(HELLO, CLOCK), st.integers(0, 2**32 - 1), st.binary(max_size=200))
 LONGEST = Frame(DATA, 7, b"\xff" * LONGEST_PAYLOAD)
 
 
@@ -61,6 +64,11 @@ def test_nonsense_neither_breaks_the_decoder_nor_fills_it(data, size):
 @given(st.integers(0, WINDOW))
 def test_a_credit_says_how_many_bytes(size):
     assert credit_of(credit(3, size)) == size
+
+
+@given(st.floats(0, 4e9))
+def test_a_clock_says_the_time(seconds):
+    assert clock_of(clock(seconds)) == seconds
 
 
 @pytest.mark.parametrize("payload", [b"", b"\0", b"\xff\xff\xff\xff", b"12345"])

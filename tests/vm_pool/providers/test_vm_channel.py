@@ -14,8 +14,20 @@ from pathlib import Path
 import pytest
 
 from vm_pool.errors import MachineLost
-from vm_pool.guest.channel import Channel
-from vm_pool.guest.channel_wire import CREDIT, DATA, RESYNC, WELCOME, WINDOW, Decoder, Frame, encode, welcome
+from vm_pool.guest.channel import Calls, Channel
+from vm_pool.guest.channel_wire import (
+    CREDIT,
+    DATA,
+    HELLO,
+    OPEN,
+    RESYNC,
+    WELCOME,
+    WINDOW,
+    Decoder,
+    Frame,
+    encode,
+    welcome,
+)
 from vm_pool.providers.vm_channel import HostChannel, Identity
 
 IDENTITY = Identity(token="secret", machine_id="0" * 32, hostname="desktop-1", size="800x600")
@@ -36,6 +48,7 @@ class Guest:
 
     def __init__(self, folder: Path):
         self.hellos: list[dict[str, object]] = []
+        self.clocks: list[float] = []
         self.port, self.server = folder / "port", folder / "server"
         self._port_end, self._inner = socket.socketpair()
         self._listeners = [_listening(self.port), _listening(self.server)]
@@ -43,7 +56,8 @@ class Guest:
         self._closed = False
 
     def start(self) -> None:
-        channel = Channel(self._inner.fileno(), str(self.server), self._hear, self._look)
+        calls = Calls(self._hear, self.clocks.append, self._look)
+        channel = Channel(self._inner.fileno(), str(self.server), calls)
         threads = [_in_thread(lambda: channel.serve(self._wake)), _in_thread(self._carry), _in_thread(self._echo)]
         self._threads = threads
 
@@ -133,7 +147,7 @@ async def echoed(listen: Path, data: bytes) -> bytes:
     reader, writer = await asyncio.open_unix_connection(str(listen))
     writer.write(data)
     got = await asyncio.wait_for(reader.readexactly(len(data)), 60)
-    writer.close()
+    await _close(writer)
     return got
 
 
@@ -147,7 +161,9 @@ def guest(folder):
 
 async def test_the_guest_hears_who_it_is_before_anything_else(guest, folder):
     async with joined(guest, folder / "listen"):
-        assert guest.hellos == [{**IDENTITY.model_dump(), "clock": 1234.5}]
+        assert guest.hellos == [IDENTITY.model_dump()]
+        await _until(lambda: bool(guest.clocks))
+        assert guest.clocks == [1234.5]
         assert (folder / "listen").stat().st_mode & 0o777 == 0o600
 
 
@@ -163,7 +179,7 @@ async def test_a_client_that_does_not_read_does_not_hold_up_the_others(guest, fo
         writer.write(BIG)
         assert await echoed(folder / "listen", b"meanwhile") == b"meanwhile"
         assert await asyncio.wait_for(reader.readexactly(len(BIG)), 60) == BIG
-        writer.close()
+        await _close(writer)
 
 
 async def test_a_new_host_ends_the_connections_of_the_last_one_and_starts_clean(guest, folder):
@@ -172,7 +188,7 @@ async def test_a_new_host_ends_the_connections_of_the_last_one_and_starts_clean(
         writer.write(b"half of something")
         assert await reader.readexactly(4) == b"half"
     assert await asyncio.wait_for(reader.read(), 20) in (b" of something", b"")
-    writer.close()
+    await _close(writer)
     async with joined(guest, folder / "second"):
         assert await echoed(folder / "second", BIG) == BIG
     assert len(guest.hellos) == 2
@@ -186,17 +202,22 @@ async def test_a_closed_channel_leaves_no_socket(guest, folder):
 
 @asynccontextmanager
 async def hostile(folder: Path, answer: Callable[[bytes], bytes], then: bytes = b""):
-    """A guest that answers a session's id, and the next words of the host, with whatever it likes."""
+    """A guest that answers a session's id, and a new connection, with whatever it likes."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readexactly(len(RESYNC))
-        (hello,) = Decoder().feed(await reader.read(65536))
-        writer.write(answer(hello.payload[:16]))
-        await reader.read(65536)
-        writer.write(then)
         with suppress(OSError):
-            await reader.read()
+            await converse(reader, writer)
         writer.close()
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(len(RESYNC))
+        decoder = Decoder()
+        while data := await reader.read(65536):
+            for frame in decoder.feed(data):
+                if frame.kind == HELLO:
+                    writer.write(answer(frame.payload[:16]))
+                elif frame.kind == OPEN:
+                    writer.write(then)
 
     async with await asyncio.start_unix_server(serve, str(folder / "port")):
         channel = HostChannel(folder / "port", folder / "listen")
@@ -227,8 +248,12 @@ async def test_a_guest_that_breaks_the_protocol_loses_its_connections(folder, no
                 pass
 
 
+def _welcome_another(_session: bytes) -> bytes:
+    return welcome(bytes(16)) * 3
+
+
 async def test_only_the_answer_to_this_session_opens_it(folder):
-    async with hostile(folder, lambda _: welcome(bytes(16)) * 3) as channel:
+    async with hostile(folder, _welcome_another) as channel:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(channel.ready(), 0.2)
         assert not (folder / "listen").exists()
@@ -244,6 +269,12 @@ async def test_a_machine_that_ends_before_it_answers_is_lost(folder):
         with pytest.raises(MachineLost, match="ended before the machine answered"):
             await asyncio.wait_for(channel.ready(), 20)
         await channel.close()
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
 
 
 async def _until(condition: Callable[[], bool]) -> None:

@@ -1,0 +1,315 @@
+"""Real virtual machines: forked while they run, equal at birth, independent afterwards, lost, kept and cleared up.
+
+A cold start takes half a minute without hardware support, so one machine and one snapshot of it serve all tests.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from vm_pool.contract import CHECKS
+from vm_pool.errors import ConfigError, GuestFileNotFound, MachineLost
+from vm_pool.events import Text
+from vm_pool.machine import Machine
+from vm_pool.pool import Pool
+from vm_pool.provider import Provider, Spec
+from vm_pool.providers.vm_places import VmPlaces
+from vm_pool.strays import gc
+
+pytestmark = [pytest.mark.vm, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(400)]
+
+SLIM = Spec(image="slim", width=800, height=600, memory_mib=768, labels={"suite": "test_libvirt"})
+TYPED = "written and never saved"
+READ_SCREEN = "xdotool key ctrl+a ctrl+c sleep 0.3; xclip -o -selection clipboard"
+FAR_FUTURE = datetime(2999, 1, 1, tzinfo=UTC)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def places():
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="s3v-") as state:
+        yield VmPlaces(Path(state))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def provider(places):
+    from vm_pool.providers.libvirt import LibvirtProvider
+
+    provider = LibvirtProvider(places=places)
+    async with provider.session():
+        yield provider
+    assert list(places.machines.iterdir()) == []
+    assert list(places.hosts.iterdir()) == []
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def original(provider):
+    """A desktop with a text editor, in which something was typed that no file has."""
+    machine = await provider.boot(SLIM)
+    await machine.launch(["mousepad"])
+    await until(lambda: has_window(machine, "Mousepad"))
+    await machine.settle(timeout_ms=10_000)
+    await machine.perform([Text(text=TYPED)])
+    await machine.settle(timeout_ms=10_000)
+    return machine
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def snapshot(provider, original):
+    snapshot = await provider.snapshot(original)
+    yield snapshot
+    await provider.drop(snapshot)
+
+
+async def until(condition: Callable[[], Awaitable[bool]], timeout_s: float = 120.0) -> None:
+    async with asyncio.timeout(timeout_s):
+        while not await condition():  # noqa: ASYNC110  # nothing announces it
+            await asyncio.sleep(0.05)
+
+
+async def has_window(machine: Machine, title: str) -> bool:
+    return any(title in window.title for window in await machine.windows())
+
+
+async def output(machine: Machine, *argv: str) -> str:
+    done = await machine.run(argv)
+    return (done.stdout + done.stderr).strip()
+
+
+async def typed(machine: Machine) -> str:
+    """What the editor holds, by way of the clipboard."""
+    return await output(machine, "sh", "-c", READ_SCREEN)
+
+
+async def test_forks_are_equal_at_birth_and_independent_afterwards(provider, original, snapshot):
+    assert snapshot.includes_memory
+    forks = await asyncio.gather(*(provider.fork(snapshot, labels={"fork": str(i)}) for i in range(3)))
+    try:
+        await _are_equal(original, forks)
+        await _have_their_own_identity([original, *forks])
+        await _go_their_own_ways(forks)
+    finally:
+        for fork in forks:
+            await provider.stop(fork)
+
+
+async def _are_equal(original: Machine, forks: list[Machine]) -> None:
+    windows = [[window.title for window in await machine.windows()] for machine in (original, *forks)]
+    assert windows[0]
+    assert all(seen == windows[0] for seen in windows)
+    assert [await typed(fork) for fork in forks] == [TYPED] * 3
+    processes = {await output(fork, "pgrep", "-x", "mousepad") for fork in forks}
+    assert processes == {await output(original, "pgrep", "-x", "mousepad")}
+
+
+async def _have_their_own_identity(machines: list[Machine]) -> None:
+    for command in ("hostname", "cat /etc/machine-id", "head -c 16 /dev/urandom | od -A n -t x1"):
+        said = [await output(machine, "sh", "-c", command) for machine in machines]
+        assert len(set(said)) == len(machines), f"{command}: {said}"
+    for machine in machines:
+        before = time.time()
+        clock = float(await output(machine, "date", "+%s.%N"))
+        assert before - 2 < clock < time.time() + 2
+
+
+async def _go_their_own_ways(forks: list[Machine]) -> None:
+    await forks[0].write("/home/user/only-here", b"first")
+    await forks[0].write("/tmp/only-here", b"first")
+    await forks[1].perform([Text(text="more")])
+    await forks[1].settle(timeout_ms=10_000)
+    for name in ("/home/user/only-here", "/tmp/only-here"):
+        with pytest.raises(GuestFileNotFound):
+            await forks[1].read(name)
+    assert await forks[0].read("/tmp/only-here") == b"first"
+    assert await typed(forks[2]) == TYPED
+    assert await typed(forks[1]) != TYPED
+
+
+@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS.keys())
+async def test_a_fork_keeps_the_contract_of_machines(fork, check):
+    await check(fork)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def fork(provider, snapshot):
+    machine = await provider.fork(snapshot)
+    yield machine
+    await provider.stop(machine)
+
+
+async def test_a_file_of_many_megabytes_crosses_the_channel_whole(fork):
+    data = os.urandom(8 << 20)
+    await fork.write("/tmp/large", data)
+    assert await fork.read("/tmp/large") == data
+    await output(fork, "rm", "/tmp/large")
+
+
+async def test_the_desktop_is_an_ordinary_user_without_network(fork):
+    assert await output(fork, "id", "-u") == "1000"
+    assert (await output(fork, "cat", "/proc/net/dev")).count(":") == 1
+    assert (await fork.run(["touch", "/usr/bin/x"])).returncode != 0
+    command_line = await output(fork, "cat", "/proc/cmdline", "/proc/1/environ")
+    assert fork._wire._headers["Authorization"].removeprefix("Bearer ") not in command_line
+
+
+async def test_the_token_is_on_no_command_line_and_in_no_file_of_this_host(provider, places, fork):
+    token = fork._wire._headers["Authorization"].removeprefix("Bearer ").encode()
+    assert token not in _command_line(*provider.process_ids(fork))
+    assert not _files_with(token, places.machine(fork.info.machine_id).path)
+
+
+def _command_line(pid: int) -> bytes:
+    """Empty when there is no such process."""
+    with contextlib.suppress(FileNotFoundError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+def _files_with(token: bytes, folder: Path) -> list[Path]:
+    files = [path for path in folder.iterdir() if path.is_file()]
+    assert files
+    return [path for path in files if token in path.read_bytes()]
+
+
+async def test_a_fork_can_be_branched_while_it_runs(provider, snapshot, fork):
+    await fork.write("/home/user/so-far", b"half way")
+    await fork.perform([Text(text=" and on")])
+    await fork.settle(timeout_ms=10_000)
+    written = await typed(fork)
+    branch = await provider.snapshot(fork)
+    assert provider.pauses_ms[branch.snapshot_id] > 0
+    await fork.write("/home/user/so-far", b"further")
+    copy = await provider.fork(branch)
+    await provider.drop(branch)
+    assert await copy.read("/home/user/so-far") == b"half way"
+    assert await fork.read("/home/user/so-far") == b"further"
+    assert await typed(copy) == written != TYPED
+    again = await provider.snapshot(copy)  # neither the branch nor its disk is needed any more
+    await provider.stop(copy)
+    await provider.drop(again)
+
+
+async def test_a_killed_machine_is_lost_and_the_pool_lends_another(provider, snapshot):
+    pool = Pool(provider, concurrency=1)
+    pool._open = True  # the session is the module's own
+    async with pool.lease(snapshot) as machine:
+        (pid,) = provider.process_ids(machine)
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(MachineLost):
+            await until(lambda: _answers(machine), 20)
+        replacement = await pool.replace(machine)
+        assert await output(replacement, "echo", "alive") == "alive"
+
+
+async def _answers(machine: Machine) -> bool:
+    await machine.screenshot()
+    return False
+
+
+async def test_a_kept_machine_comes_back_with_its_programs_as_they_were(provider, snapshot):
+    machine = await provider.fork(snapshot)
+    machine_id = machine.info.machine_id
+    await machine.perform([Text(text="!")])
+    await machine.settle(timeout_ms=10_000)
+    await provider.stop(machine, keep_disk=True)
+    (stray,) = [stray for stray in await provider.strays() if stray.id == machine_id]
+    assert (stray.owner_pid, stray.owner_alive) == (None, False)
+    revived = await provider.revive(machine_id)
+    assert revived.info.machine_id == machine_id
+    assert await typed(revived) == TYPED + "!"
+    await provider.stop(revived)
+    with pytest.raises(MachineLost):
+        await provider.revive(machine_id)
+
+
+KILLED = """
+import asyncio, sys
+from pathlib import Path
+from vm_pool.provider import Snapshot
+from vm_pool.providers.libvirt import LibvirtProvider
+from vm_pool.providers.vm_places import VmPlaces
+
+async def main():
+    provider = LibvirtProvider(places=VmPlaces(Path(sys.argv[1])))
+    async with provider.session():
+        machine = await provider.fork(Snapshot.model_validate_json(sys.argv[2]), labels={"run": "killed"})
+        print(machine.info.machine_id, *provider.process_ids(machine), flush=True)
+        await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+async def test_what_a_killed_run_left_is_found_by_its_label_and_collected(provider, places, snapshot):
+    command = [sys.executable, "-c", KILLED, str(places.root), snapshot.model_dump_json()]
+    run = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[3])
+    assert run.stdout is not None
+    machine_id, pid = (await run.stdout.readline()).decode().split()
+    run.kill()
+    await run.wait()
+    assert _command_line(int(pid))
+    with pytest.raises(MachineLost, match="no memory of it was kept"):
+        await provider.revive(machine_id)
+    collected = await gc([provider], labels={"run": "killed"})
+    assert [stray.id for stray in collected.removed] == [machine_id]
+    assert collected.failed == []
+    assert not _command_line(int(pid))
+    assert not places.machine(machine_id).path.exists()
+    places.sweep_hosts()
+    assert [int(path.name.partition("-")[0]) for path in places.hosts.iterdir()] == [os.getpid()]
+
+
+async def test_a_start_that_is_cancelled_leaves_nothing(provider, places, snapshot):
+    before = {stray.id for stray in await provider.strays()}
+    starting = asyncio.create_task(provider.fork(snapshot))
+    await until(lambda: _has_more_than(provider, before))
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert {stray.id for stray in await provider.strays()} == before
+    assert all(any(one.encode() in line for one in before) for line in _command_lines_with(places.machines))
+
+
+def _command_lines_with(folder: Path) -> list[bytes]:
+    lines = [_command_line(int(path.name)) for path in Path("/proc").glob("[0-9]*")]
+    return [line for line in lines if os.fsencode(folder) in line]
+
+
+async def _has_more_than(provider: Provider, before: set[str]) -> bool:
+    return {stray.id for stray in await provider.strays()} > before
+
+
+async def test_a_living_runs_machines_are_left_alone(provider, original):
+    collected = await gc([provider], idle_too=True)
+    assert original.info.machine_id not in {stray.id for stray in collected.removed}
+    assert original.info.machine_id in {stray.id for stray in await provider.strays()}
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"network": "bridge"}, "no network 'bridge'"),
+        ({"memory_mib": 0}, "memory of its own"),
+        ({"image": "windows"}, "no image 'windows'"),
+    ],
+)
+async def test_what_cannot_be_is_refused_in_one_line(provider, change, complaint):
+    with pytest.raises(ConfigError, match=complaint) as caught:
+        await provider.boot(SLIM.model_copy(update=change))
+    assert "\n" not in str(caught.value)
+
+
+async def test_software_emulation_is_chosen_for_a_reason(provider):
+    chosen = await provider.acceleration("slim")
+    assert chosen.accel in ("kvm", "tcg")
+    assert chosen.reason

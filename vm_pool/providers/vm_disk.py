@@ -1,0 +1,95 @@
+"""The files of virtual machines: fresh disks over an image's, copies of saved ones, memory; and ending strays."""
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+from pathlib import Path
+
+from vm_pool.providers.sandbox_state import DiskState, write_state
+from vm_pool.providers.vm_places import VmFolder
+
+_LAST_BYTES = 4000
+_LAST_LINES = 3
+_END_S = 10.0
+
+
+def make(folder: VmFolder, state: DiskState, image_disk: Path, saved: VmFolder | None) -> None:
+    """The folder of a new machine, with an empty disk over the image's or a copy of a saved one."""
+    make_folder(folder, state)
+    if saved:
+        copy(saved.disk, folder.disk)
+    else:
+        overlay(image_disk, folder.disk)
+
+
+def make_folder(folder: VmFolder, state: DiskState) -> None:
+    folder.path.mkdir(mode=0o700)
+    write_state(folder.path, state)
+
+
+def overlay(below: Path, disk: Path) -> None:
+    """An empty disk that shows another, which must not change any more. Raises: `OSError`."""
+    _run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(below.absolute()), str(disk)])
+
+
+def copy(source: Path, target: Path) -> None:
+    """A disk lies over its image alone, never over another machine's, so that either can go. Raises: `OSError`."""
+    _run(["cp", "--reflink=auto", "--sparse=always", "--", str(source), str(target)])
+
+
+def make_ram(path: Path, mib: int) -> None:
+    """An empty file as large as the memory; it takes room as it is filled."""
+    with path.open("wb") as file:
+        path.chmod(0o600)
+        file.truncate(mib << 20)
+
+
+def forget_memory(folder: VmFolder) -> None:
+    """Free the saved memory of a machine that goes on; what maps it keeps what it needs of it."""
+    for path in (folder.ram, folder.device):
+        path.unlink(missing_ok=True)
+
+
+def last_words(folder: VmFolder) -> str:
+    """The end of what a machine wrote on its console, as one line without control characters."""
+    try:
+        text = folder.console.read_bytes()[-_LAST_BYTES:].decode(errors="replace")
+    except OSError:
+        text = ""
+    lines = ["".join(char for char in line if char.isprintable()) for line in text.splitlines()]
+    spoken = [line for line in lines if line.strip()][-_LAST_LINES:]
+    return f"its console ends: {' | '.join(spoken)!r}" if spoken else "its console is empty"
+
+
+def has_ended(process_fd: int) -> bool:
+    return process_fd < 0 or bool(select.select([process_fd], [], [], 0)[0])
+
+
+def end_elsewhere(folder: Path) -> None:
+    """Kill the QEMU that another process started on a machine's disk. Raises: `TimeoutError` when it does not end."""
+    mark = os.fsencode(folder) + b"/"
+    for pid in (int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()):
+        with contextlib.suppress(OSError):
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+            if b"qemu-system" in command.split(b"\0")[0] and mark in command:
+                fd = os.pidfd_open(pid)
+                try:
+                    end_process(fd)
+                finally:
+                    os.close(fd)
+
+
+def end_process(fd: int) -> None:
+    """Kill by a process descriptor and wait. Raises: `TimeoutError`."""
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(fd, signal.SIGKILL)
+    if not select.select([fd], [], [], _END_S)[0]:
+        raise TimeoutError("a virtual machine's process did not end after SIGKILL")
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
+    if done.returncode != 0:
+        raise OSError(f"{command[0]} failed: {done.stderr.strip().splitlines()[-1:]}")

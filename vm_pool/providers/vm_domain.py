@@ -1,0 +1,124 @@
+"""The description of a virtual machine that libvirt gets. Pure.
+
+Machines that share saved state must be alike in all devices, so everything here is the same for booted, forked and
+baked ones but the names, the files and how memory is kept.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+from xml.etree import ElementTree as Xml
+
+from vm_pool.types import Frozen
+
+PORT_NAME = "org.agent-s3.control"
+METADATA = "https://agent-s3.invalid/machine"
+"""A name, not an address: the XML namespace of what we note in a domain."""
+KERNEL_LINE = "console=ttyS0 quiet panic=-1 net.ifnames=0 random.trust_cpu=on mitigations=off nokaslr"
+_QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"
+_TRANSLATED_MIB = 128
+"""Most memory for translated code, where a machine runs without hardware support; QEMU's own default is 1 GiB."""
+
+Accel = Literal["kvm", "tcg"]
+
+
+class Memory(Frozen):
+    """How a machine keeps its memory."""
+
+    mib: int
+    file: Path | None = None
+    """None: anonymous."""
+    shared: bool = False
+    """Write to the file; False: map it copy-on-write."""
+
+
+class Domain(Frozen):
+    """Everything that decides how a virtual machine is started."""
+
+    name: str
+    uuid: str
+    generation: str
+    """A fresh UUID for each copy of a machine; its kernel takes new random numbers when it changes."""
+    accel: Accel
+    memory: Memory
+    cpus: float
+    """0: one."""
+    emulator: Path
+    kernel: Path
+    initrd: Path
+    disk: Path
+    port: Path
+    console: Path
+    incoming: bool
+    """True: it waits for saved state instead of booting."""
+    notes: Mapping[str, str] = {}
+    """Owner and labels, for whoever lists domains."""
+
+    def xml(self) -> str:
+        root = Xml.Element("domain", {"type": "kvm" if self.accel == "kvm" else "qemu"})
+        for tag, text in (("name", self.name), ("uuid", self.uuid), ("genid", self.generation)):
+            _add(root, tag, text)
+        notes = _add(_add(root, "metadata"), f"{{{METADATA}}}machine")
+        for key, value in self.notes.items():
+            _add(notes, f"{{{METADATA}}}note", value, name=key)
+        _add(root, "memory", str(self.memory.mib), unit="MiB")
+        _add(root, "vcpu", str(max(1, math.ceil(self.cpus))))
+        self._add_platform(root)
+        self._add_devices(_add(root, "devices"))
+        self._add_command_line(_add(root, f"{{{_QEMU}}}commandline"))
+        return Xml.tostring(root, encoding="unicode")
+
+    def _add_platform(self, root: Xml.Element) -> None:
+        system = _add(root, "os")
+        _add(system, "type", "hvm", arch="x86_64", machine="q35")
+        _add(system, "kernel", str(self.kernel))
+        _add(system, "initrd", str(self.initrd))
+        _add(system, "cmdline", KERNEL_LINE)
+        features = _add(root, "features")
+        _add(features, "acpi")
+        if self.accel == "tcg":
+            _add(_add(features, "tcg"), "tb-cache", str(_TRANSLATED_MIB), unit="MiB")
+        _add(root, "cpu", mode="host-passthrough" if self.accel == "kvm" else "maximum")
+        _add(root, "clock", offset="utc")
+        for event in ("on_poweroff", "on_reboot", "on_crash"):
+            _add(root, event, "destroy")
+
+    def _add_devices(self, devices: Xml.Element) -> None:
+        _add(devices, "emulator", str(self.emulator))
+        disk = _add(devices, "disk", type="file", device="disk")
+        # A machine's disk does not outlive a crash of this host, so nothing is forced out to it.
+        _add(disk, "driver", name="qemu", type="qcow2", cache="unsafe", discard="unmap")
+        _add(disk, "source", file=str(self.disk))
+        _add(disk, "target", dev="vda", bus="virtio")
+        channel = _add(devices, "channel", type="unix")
+        _add(channel, "source", mode="bind", path=str(self.port))
+        _add(channel, "target", type="virtio", name=PORT_NAME)
+        serial = _add(devices, "serial", type="file")
+        _add(serial, "source", path=str(self.console))
+        _add(serial, "target", port="0")
+        random = _add(devices, "rng", model="virtio")
+        _add(random, "backend", "/dev/urandom", model="random")
+        _add(devices, "controller", type="usb", model="none")
+        _add(devices, "memballoon", model="none")
+
+    def _add_command_line(self, line: Xml.Element) -> None:
+        """What libvirt has no words for: a memory file of our choice, and waiting for state."""
+        words = ["-object", json.dumps(self._memory_object()), "-machine", "memory-backend=mem"]
+        words += ["-incoming", "defer"] if self.incoming else []
+        for word in words:
+            _add(line, f"{{{_QEMU}}}arg", value=word)
+
+    def _memory_object(self) -> dict[str, object]:
+        size = self.memory.mib << 20
+        if self.memory.file is None:
+            return {"qom-type": "memory-backend-ram", "id": "mem", "size": size}
+        path, share = str(self.memory.file), self.memory.shared
+        return {"qom-type": "memory-backend-file", "id": "mem", "size": size, "mem-path": path, "share": share}
+
+
+def _add(parent: Xml.Element, tag: str, text: str | None = None, **attributes: str) -> Xml.Element:
+    element = Xml.SubElement(parent, tag, attributes)
+    element.text = text
+    return element

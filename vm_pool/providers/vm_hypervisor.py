@@ -1,0 +1,200 @@
+"""libvirt inside this process: no daemon, no change to this host's own libvirt, all its files in one folder of ours.
+
+Everything here blocks. Source: https://libvirt.org/drvqemu.html#driver-instances ("embed").
+"""
+
+import importlib
+import json
+import os
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from vm_pool.errors import HostUnfit, MachineLost
+from vm_pool.providers.vm_disk import end_process
+from vm_pool.providers.vm_domain import Domain
+from vm_pool.providers.vm_places import INSTALL, VmPlaces
+
+
+def _import_quietly() -> tuple[Any, Any]:
+    """libvirt writes on standard error what is unusual about our machines, unless told not to; errors are raised."""
+    os.environ.setdefault("LIBVIRT_LOG_OUTPUTS", "4:file:/dev/null")
+    return importlib.import_module("libvirt"), importlib.import_module("libvirt_qemu")
+
+
+libvirt, libvirt_qemu = _import_quietly()  # an extra without types
+
+# Nothing of it is shared with other users: QEMU runs as whoever runs us, in its own seccomp filter.
+_SETTINGS = """\
+security_driver = "none"
+dynamic_ownership = 0
+remember_owner = 0
+stdio_handler = "file"
+cgroup_controllers = []
+namespaces = []
+seccomp_sandbox = 1
+max_queued = 0
+"""
+_AS_ROOT = 'user = "root"\ngroup = "root"\n'
+_MOVE_S = 120.0
+_POLL_S = 0.003
+_END_S = 10.0
+_UNLIMITED = 1 << 40
+
+
+class Hypervisor:
+    """One libvirt of this process. Raises on making: `HostUnfit`."""
+
+    def __init__(self, places: VmPlaces):
+        _run_event_loop()
+        self._root = places.hosts / f"{os.getpid()}-{secrets.token_hex(3)}"
+        (self._root / "etc").mkdir(mode=0o700, parents=True)
+        (self._root / "etc/qemu.conf").write_text(_SETTINGS + (_AS_ROOT if os.geteuid() == 0 else ""))
+        # Finding out what a QEMU can do takes 4 s, so that is kept for the next process.
+        (self._root / "cache").symlink_to(places.cache)
+        try:
+            self._connection: Any = libvirt.open(f"qemu:///embed?root={self._root}")
+        except libvirt.libvirtError as error:
+            shutil.rmtree(self._root, ignore_errors=True)
+            raise HostUnfit(f"libvirt does not start here: {error}; run: {INSTALL}") from error
+
+    def close(self) -> None:
+        """All machines must have been ended; idempotent."""
+        if self._connection is not None:
+            self._await_none_left()
+            self._connection.close()
+            self._connection = None
+            shutil.rmtree(self._root, ignore_errors=True)
+
+    def _await_none_left(self) -> None:
+        """libvirt takes up to two seconds to be done with a machine that has ended."""
+        deadline = time.monotonic() + _END_S
+        while self._connection.listAllDomains() and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+
+    def start(self, domain: Domain) -> "Vm":
+        """Start a machine that stands still. Raises: `MachineLost` with QEMU's own complaint."""
+        try:
+            handle = self._connection.createXML(domain.xml(), libvirt.VIR_DOMAIN_START_PAUSED)
+        except libvirt.libvirtError as error:
+            raise MachineLost(f"{domain.name} did not start: {_one_line(error)}") from error
+        pid = int((self._root / f"run/qemu/{domain.name}.pid").read_text())
+        return Vm(domain.name, handle, pid)
+
+
+class Vm:
+    """One started machine as the host sees it."""
+
+    def __init__(self, name: str, handle: Any, pid: int):
+        self.name = name
+        self.pid = pid
+        self._handle = handle
+        self._fd = os.pidfd_open(pid)
+
+    @property
+    def process_fd(self) -> int:
+        """Can be read when the machine has ended."""
+        return self._fd
+
+    def resume(self) -> None:
+        """Let it run, whatever made it stand still."""
+        self._ask("cont")
+
+    def move_out(self, target: Path, *, without_memory: bool) -> float:
+        """Write memory and devices, or devices alone, to a file; the machine stands still from then on.
+
+        It does so meanwhile, too: while it runs under software emulation, QEMU 7.2 misses some of the pages that it
+        writes to, and one copy in six did not live. Returns when it came to a stand, by `time.monotonic`.
+        """
+        self._set_up_move(without_memory=without_memory)
+        self._ask("migrate-set-parameters", {"max-bandwidth": _UNLIMITED})
+        started = time.monotonic()
+        self._ask("stop")
+        self._lend(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        self._ask("migrate", {"uri": "fd:state"})
+        self._await_move()
+        return started
+
+    def move_in(self, source: Path, *, without_memory: bool) -> None:
+        """Take over what `move_out` wrote; the machine stands still afterwards."""
+        self._set_up_move(without_memory=without_memory)
+        self._lend(source, os.O_RDONLY)
+        self._ask("migrate-incoming", {"uri": "fd:state"})
+        deadline = time.monotonic() + _MOVE_S
+        while (status := self._ask("query-status")["status"]) == "inmigrate":
+            if time.monotonic() >= deadline:
+                raise MachineLost(f"{self.name} did not take saved state over within {_MOVE_S:g} s")
+            time.sleep(_POLL_S)
+        if status not in ("paused", "running", "postmigrate", "prelaunch"):
+            raise MachineLost(f"{self.name} is {status!r} after taking saved state over")
+
+    def end(self) -> None:
+        """Kill it and wait until it is gone; idempotent. Raises: `TimeoutError` when it stays."""
+        if self._fd < 0:
+            return
+        end_process(self._fd)
+        os.close(self._fd)
+        self._fd = -1
+
+    def _set_up_move(self, *, without_memory: bool) -> None:
+        capability = {"capability": "x-ignore-shared", "state": without_memory}
+        self._ask("migrate-set-capabilities", {"capabilities": [capability]})
+
+    def _await_move(self) -> None:
+        deadline = time.monotonic() + _MOVE_S
+        while time.monotonic() < deadline:
+            state = self._ask("query-migrate")
+            if state.get("status") == "completed":
+                return
+            if state.get("status") in ("failed", "cancelled"):
+                raise MachineLost(f"{self.name} could not be saved: {state.get('error-desc', state['status'])}")
+            time.sleep(_POLL_S)
+        raise MachineLost(f"{self.name} was not saved within {_MOVE_S:g} s")
+
+    def _lend(self, path: Path, flags: int) -> None:
+        """Give QEMU an open file under the name `state`: in its sandbox it can start no program to read one."""
+        fd = os.open(path, flags | os.O_CLOEXEC, 0o600)
+        try:
+            command = json.dumps({"execute": "getfd", "arguments": {"fdname": "state"}})
+            self._checked(lambda: libvirt_qemu.qemuMonitorCommandWithFiles(self._handle, command, [fd], 0))
+        finally:
+            os.close(fd)
+
+    def _ask(self, command: str, arguments: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        text = json.dumps({"execute": command, "arguments": arguments or {}})
+        answer = json.loads(self._checked(lambda: libvirt_qemu.qemuMonitorCommand(self._handle, text, 0)))
+        if "error" in answer:
+            raise MachineLost(f"{self.name}: QEMU refused {command}: {answer['error'].get('desc')}")
+        return answer["return"]
+
+    def _checked(self, call: Any) -> Any:
+        try:
+            return call()
+        except libvirt.libvirtError as error:
+            raise MachineLost(f"{self.name}: {_one_line(error)}") from error
+
+
+@cache
+def _run_event_loop() -> None:
+    """libvirt's own, in a thread that lives as long as this process; without it nobody reads QEMU's answers."""
+    libvirt.registerErrorHandler(_keep_quiet, None)
+    libvirt.virEventRegisterDefaultImpl()
+
+    def turn() -> None:
+        while True:
+            libvirt.virEventRunDefaultImpl()
+
+    threading.Thread(target=turn, daemon=True, name="libvirt-events").start()
+
+
+def _keep_quiet(_context: Any, _error: Any) -> None:
+    """Errors are raised; nothing needs to print them as well."""
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

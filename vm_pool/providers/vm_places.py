@@ -1,0 +1,111 @@
+"""What the `libvirt` provider keeps on disk.
+
+<state>/libvirt/machines/<id>/   state.json  disk.qcow2 (over the image's)  console (what the machine said at its start)
+                                 port, guest.sock (control)                 ram, device (when it is kept for `revive`)
+               /snapshots/<id>/  state.json  disk.qcow2  ram  device
+               /guests/<sha>/    initrd: an image's drivers and the guest server's code
+               /hosts/<pid>-*/   libvirt's own files, one folder for each process that uses it; removed with it
+               /cache/           what libvirt found out about this host's QEMU
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from vm_pool.errors import ConfigError
+from vm_pool.providers.sandbox_state import LONGEST_SOCKET_PATH, default_places, folders_in, process_started
+
+INSTALL = "sudo apt-get install -y libvirt-daemon libvirt-daemon-driver-qemu qemu-system-x86 qemu-utils"
+"""What mends a host that lacks something of QEMU or libvirt."""
+
+
+@dataclass(frozen=True)
+class VmFolder:
+    """Names all files of one machine or snapshot."""
+
+    path: Path
+
+    @property
+    def disk(self) -> Path:
+        return self.path / "disk.qcow2"
+
+    @property
+    def ram(self) -> Path:
+        """Memory as a file that forks map for themselves."""
+        return self.path / "ram"
+
+    @property
+    def device(self) -> Path:
+        """State of everything but memory and disk."""
+        return self.path / "device"
+
+    @property
+    def moved(self) -> Path:
+        """Memory and devices as they come out of a running machine; gone when `ram` and `device` are made of it."""
+        return self.path / "moved"
+
+    @property
+    def console(self) -> Path:
+        return self.path / "console"
+
+    @property
+    def port(self) -> Path:
+        """QEMU's end of the control channel."""
+        return self.path / "port"
+
+    @property
+    def socket(self) -> Path:
+        """The guest server, as clients reach it."""
+        return self.path / "guest.sock"
+
+
+@dataclass(frozen=True)
+class VmPlaces:
+    """Where this user's virtual machines live."""
+
+    root: Path
+
+    @property
+    def machines(self) -> Path:
+        return self.root / "machines"
+
+    @property
+    def snapshots(self) -> Path:
+        return self.root / "snapshots"
+
+    @property
+    def guests(self) -> Path:
+        return self.root / "guests"
+
+    @property
+    def hosts(self) -> Path:
+        return self.root / "hosts"
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "cache"
+
+    def machine(self, machine_id: str) -> VmFolder:
+        return VmFolder(self.machines / machine_id)
+
+    def snapshot(self, snapshot_id: str) -> VmFolder:
+        return VmFolder(self.snapshots / snapshot_id)
+
+    def make(self) -> None:
+        """Raises: `ConfigError` when sockets below would have too long a path."""
+        longest = self.hosts / "1234567-abcdef/lib/qemu/domain-99999-m-0123456789-abcd/monitor.sock"
+        if len(str(longest)) > LONGEST_SOCKET_PATH:
+            raise ConfigError(f"{self.root} is too long for the sockets in it; set AGENT_S3_STATE to a shorter folder")
+        for folder in (self.machines, self.snapshots, self.guests, self.hosts, self.cache):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def sweep_hosts(self) -> None:
+        """Remove libvirt's files of processes that have ended."""
+        for folder in folders_in(self.hosts):
+            if process_started(int(folder.name.partition("-")[0])) is None:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def default_vm_places() -> VmPlaces:
+    """Beside the sandboxes: in `AGENT_S3_STATE`, else where this user's state lies."""
+    return VmPlaces(default_places().state.parent / "libvirt")
