@@ -21,20 +21,13 @@ from vm_pool import images
 from vm_pool.disk import delete_tree, tree_bytes
 from vm_pool.errors import BootTimeout, ConfigError, HostUnfit, MachineLost
 from vm_pool.guest_client import GuestMachine
+from vm_pool.guest_code import machine_info
 from vm_pool.images.recipe import RECIPES, VM_SUFFIX
+from vm_pool.local_state import DiskState, folders_in, new_id, read_state, state_of_new, stray_of, write_state
 from vm_pool.machine import Machine
+from vm_pool.owner import this_process
 from vm_pool.provider import Snapshot, Spec, Stray
 from vm_pool.providers import vm_accel, vm_disk
-from vm_pool.providers.sandbox_machine import machine_info, state_of_new
-from vm_pool.providers.sandbox_state import (
-    DiskState,
-    folders_in,
-    new_id,
-    read_state,
-    stray_of,
-    this_process,
-    write_state,
-)
 from vm_pool.providers.vm_channel import HostChannel, Identity
 from vm_pool.providers.vm_domain import Domain, Memory
 from vm_pool.providers.vm_guest_code import initrd_for
@@ -218,7 +211,7 @@ class LibvirtProvider:
         return self._grounds[image.id]
 
     def _state_of_new(self, spec: Spec, ground: _Ground) -> DiskState:
-        return state_of_new(new_id("m"), spec, ground.image)
+        return state_of_new(new_id("m"), spec, ground.image.id)
 
     async def _start_new(self, state: DiskState, ground: _Ground, *, saved: VmFolder | None) -> Machine:
         """Make a disk and start on it; nothing is left when that fails or is cancelled at any point."""
@@ -253,9 +246,7 @@ class LibvirtProvider:
         domain = self._domain(folder, state, ground, memory, incoming=saved is not None)
         vm = await shielded(asyncio.to_thread(self._started, domain))
         channel = HostChannel(folder.port, folder.socket)
-        machine = GuestMachine(
-            machine_info(state).model_copy(update={"provider": self.name}), socket=folder.socket, token=token
-        )
+        machine = GuestMachine(machine_info(state, self.name), socket=folder.socket, token=token)
         self._running[state.id] = Running(machine, vm, channel, folder, state)
         if saved:
             await shielded(asyncio.to_thread(partial(vm.move_in, saved.device, without_memory=True)))

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vm_pool.errors import ConfigError
-from vm_pool.providers.sandbox_state import LONGEST_SOCKET_PATH, default_places, folders_in, process_started
+from vm_pool.local_state import LONGEST_SOCKET_PATH, default_places, folders_in
+from vm_pool.owner import process_started
 
 INSTALL = "sudo apt-get install -y libvirt-daemon libvirt-daemon-driver-qemu qemu-system-x86 qemu-utils"
 """What mends a host that lacks something of QEMU or libvirt."""

@@ -13,9 +13,9 @@ from vm_pool.images.cpio import Entry, archive
 from vm_pool.images.recipe import Suite, recipe
 from vm_pool.images.store import Manifest, images_dir
 from vm_pool.images.vm_disk import load_order, module_name, parse_dependencies
+from vm_pool.local_state import Places
 from vm_pool.provider import Spec
 from vm_pool.providers.sandbox import SandboxProvider
-from vm_pool.providers.sandbox_state import Places
 
 BOOKWORM = Suite(distribution="debian", codename="bookworm", architecture="x86_64")
 NAMES = st.text("abcdefgh", min_size=1, max_size=9)
