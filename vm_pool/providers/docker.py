@@ -36,7 +36,7 @@ from vm_pool.local_state import (
 )
 from vm_pool.machine import Machine
 from vm_pool.owner import this_process
-from vm_pool.provider import Snapshot, Spec, Stray
+from vm_pool.provider import CAPABILITIES, Snapshot, Spec, Stray
 from vm_pool.providers import docker_container as container
 from vm_pool.providers import docker_image, docker_strays
 from vm_pool.providers.docker_daemon import Daemon, NotInDocker, aside
@@ -72,6 +72,8 @@ class DockerProvider:
 
     name = "docker"
     birth_mib = 80
+    capabilities = CAPABILITIES - {"hostname"}
+    """All are called `desktop`, as sandboxes are."""
 
     def __init__(self, *, host: str | None = None, places: Places | None = None, boot_timeout_s: float = 60.0) -> None:
         self.daemon = Daemon(host)

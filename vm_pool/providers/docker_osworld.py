@@ -52,6 +52,7 @@ class OSWorldContainerProvider:
 
     name = "osworld-docker"
     birth_mib = 2048
+    capabilities = frozenset({"image", "fresh", "labels"})
 
     def __init__(
         self,
