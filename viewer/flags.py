@@ -27,7 +27,7 @@ Seed = Annotated[int, Option(help="Of the judge's shuffles and of models that ta
 RunDir = Annotated[Path | None, Option(help="Default: ./runs/DATE-TIME-XXXX.")]
 Resume = Annotated[Path | None, Option(metavar="RUN_DIR", help="Go on with this run from its last recorded step.")]
 AsJson = Annotated[bool, Option("--json", help="Print one machine-readable result on standard output.")]
-_WHERE = "Where machines come from: sandbox, docker, fake, remote:URL[,URL...] or remote:FILE.toml."
+_WHERE = "Where machines come from: sandbox, docker, libvirt, fake, remote:URL[,URL...] or remote:FILE.toml."
 ProviderName = Annotated[str, Option(help=_WHERE)]
 ProviderToCertify = Annotated[str, Argument(help=_WHERE, metavar="PROVIDER")]
 Clones = Annotated[int, Option("-n", min=2, max=64, help="How many clones to compare.")]
