@@ -116,6 +116,7 @@ def test_environment_variables_in_the_documentation_are_read_somewhere() -> None
     sources = [
         path for room in ("llm", "vm_pool", "viewer", "agent_s3", "bbon") for path in (ROOT / room).rglob("*.py")
     ]
+    sources += (ROOT / "scripts").glob("*.sh")
     code = "\n".join(path.read_text(encoding="utf-8") for path in sources)
     spelled = set(variable.findall(code)) | {f"{p}_API_KEY" for p in ("OPENAI", "ANTHROPIC") if "_API_KEY" in code}
     assert named <= spelled
