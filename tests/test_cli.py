@@ -420,3 +420,9 @@ def test_help_starts_without_the_heavy_libraries() -> None:
     )
 
     assert not {"pydantic", "numpy", "PIL", "rich", "asyncio", "jinja2"} & set(done.stderr.split())
+
+
+def test_what_was_left_behind_is_listed_without_naming_a_provider(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["pool", "ls"]) == 0
+    assert cli.main(["pool", "gc", "--dry-run"]) == 0
+    assert "remote" not in capsys.readouterr().err

@@ -31,11 +31,12 @@ def _make_provider(name: str) -> "Provider":
 
 
 def _all_providers() -> "list[Provider]":
+    """All that can be made without being told where their machines are; guests elsewhere are named by the user."""
     from vm_pool.errors import HostUnfit
     from vm_pool.providers import PROVIDERS, make_provider
 
     made: list[Provider] = []
-    for name in PROVIDERS:
+    for name in (name for name, entry in PROVIDERS.items() if not entry.takes_text):
         with suppress(HostUnfit):  # what it needs is not installed, so it has left nothing here
             made.append(make_provider(name))
     return made
