@@ -83,6 +83,7 @@ def _request(
     return Request(
         messages=messages,
         tools=tools(actions) if as_tools else (),
+        one_call=as_tools,
         schema=text_schema(actions) if model.abilities.schema and not as_tools else None,
         temperature=settings.temperature,
         max_tokens=settings.reply_tokens(model.abilities),

@@ -133,8 +133,7 @@ def request_body(model: str, request: Request, *, schema_by: SchemaBy) -> dict[s
     if system:
         body["system"] = system
     if request.tools:
-        choice = {"auto": "auto", "required": "any", "none": "none"}[request.tool_choice]
-        body |= {"tools": [_tool(t) for t in request.tools], "tool_choice": {"type": choice}}
+        body |= {"tools": [_tool(t) for t in request.tools], "tool_choice": _tool_choice(request)}
     if request.schema is not None:
         body |= _structured(request, request.schema, schema_by)
     if request.stop:
@@ -143,6 +142,12 @@ def request_body(model: str, request: Request, *, schema_by: SchemaBy) -> dict[s
         body["extra_body"] = {"temperature": min(1.0, request.temperature)}  # no argument of its own since SDK 2
     _limit_marks([*system, *(block for turn in body["messages"] for block in turn["content"])])
     return body
+
+
+def _tool_choice(request: Request) -> dict[str, Any]:
+    choice = {"auto": "auto", "required": "any", "none": "none"}[request.tool_choice]
+    alone = {"disable_parallel_tool_use": True} if request.one_call and choice != "none" else {}
+    return {"type": choice, **alone}
 
 
 def _structured(request: Request, schema: Json, schema_by: SchemaBy) -> dict[str, Any]:

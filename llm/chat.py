@@ -79,6 +79,8 @@ class Request:
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
     tool_choice: Literal["auto", "required", "none"] = "auto"
+    one_call: bool = False
+    """Ask the provider for at most one tool call; a reply may hold several all the same."""
     schema: Json | None = None
     """JSON Schema that the reply text must satisfy; None: free text."""
     temperature: float | None = None

@@ -293,6 +293,7 @@ _CONCESSIONS: Mapping[str, dict[str, Any]] = {
     "temperature": {"temperature": None},
     "tool_choice": {"tool_choice": "auto"},
     "logprobs": {"top_logprobs": 0},
+    "parallel_tool": {"one_call": False},
 }
 """What newer models refuse with a 400 that names it, and what is asked instead; learnt once per model.
 
@@ -306,6 +307,7 @@ def what_it_refused(message: str, request: Request) -> frozenset[str]:
         "temperature": request.temperature is not None,
         "tool_choice": request.tool_choice == "required",
         "logprobs": request.top_logprobs > 0,
+        "parallel_tool": request.one_call,
     }
     return frozenset(name for name, was_asked in asked.items() if was_asked and name in message)
 

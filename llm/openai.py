@@ -159,6 +159,7 @@ def request_body(model: str, request: Request) -> dict[str, Any]:
     }
     if request.tools:
         body |= {"tools": [_tool(t) for t in request.tools], "tool_choice": request.tool_choice}
+        body |= {"parallel_tool_calls": False} if request.one_call else {}
     if request.schema is not None:
         schema = dict(request.schema)
         body["text"] = {

@@ -263,6 +263,7 @@ async def test_a_model_with_eyes_gets_tools_and_the_newest_pictures(stage: Stage
     request = [r for role, r in model.asked if role == "worker"][-1]
     assert sum(type(p).__name__ == "ImagePart" for m in request.messages for p in m.parts) == 2
     assert "call_code_agent" in [t.name for t in request.tools]
+    assert request.one_call, "several calls in one reply would only be sent back"
     assert request.schema is None
 
 

@@ -196,6 +196,8 @@ class Peer:
 def _asks_for(body: Mapping[str, Any], feature: str) -> bool:
     if feature == "tool_choice":
         return body.get("tool_choice") in ("required", {"type": "any"})
+    if feature == "parallel_tool_calls":
+        return feature in body or "disable_parallel_tool_use" in body.get("tool_choice", {})
     return feature in body
 
 

@@ -327,6 +327,19 @@ async def test_features_that_are_refused_one_after_the_other_are_all_left_out(
         assert len(peer.seen) == 3
 
 
+async def test_one_tool_call_is_asked_for_until_the_model_refuses_to_be_asked(
+    dialect: Dialect, settings: Settings
+) -> None:
+    click = Say("", calls=(("click", "{}"),))
+    async with Peer(dialect, click, Picky(("parallel_tool_calls",), click)) as peer:
+        model = connect(peer, settings)
+        request = replace(HI, tools=(CLICK,), one_call=True)
+        for _ in range(2):
+            assert (await model.complete(request, role="worker")).tool_calls[0].name == "click"
+        await model.aclose()
+        assert ["parallel_tool" in json.dumps(seen.body) for seen in peer.seen] == [True, True, False]
+
+
 async def test_a_provider_is_asked_at_most_so_often_at_once(dialect: Dialect, world: World) -> None:
     few = Settings(limits=Limits({"test": 2}), retry=world.policy())
     async with Peer(dialect, Slow(0.05)) as peer:
