@@ -19,6 +19,7 @@ from .routing import Routes
 
 _OPEN_S = 300.0
 _RECORDING = "/tmp/agent-s3-recording.mp4"  # noqa: S108 - the guest has one user
+_RECORDING_START_S = 30.0
 _RECORDING_END_S = 15.0
 _GSETTINGS = ("org.gnome.desktop.background", "picture-uri")
 _COMMAND_S = 10.0
@@ -114,11 +115,26 @@ class Recorder:
             argv = ["ffmpeg", "-y", "-loglevel", "error", "-f", "x11grab", "-draw_mouse", "1", "-framerate", "30"]
             argv += ["-video_size", size, "-i", desktop.processes.env["DISPLAY"], "-c:v", "libx264", _RECORDING]
             null = subprocess.DEVNULL
+            Path(_RECORDING).unlink(missing_ok=True)
             try:
                 self._process = desktop.processes.spawn(argv, stdin=null, stdout=null, stderr=null)
             except Refused as refused:
                 raise Refused(str(refused), status=500, kind="broken") from refused
+            self._await_first_frame(self._process)
         return json_response({"status": "success", "message": "Started recording successfully."})
+
+    def _await_first_frame(self, process: "subprocess.Popen[bytes]") -> None:
+        """A recorder that is told to end before it has a frame leaves no film."""
+        film = Path(_RECORDING)
+        deadline = time.monotonic() + _RECORDING_START_S
+        while not (film.exists() and film.stat().st_size):
+            if process.poll() is not None:
+                raise Refused(f"the recorder ended at once, with {process.returncode}", status=500, kind="broken")
+            if time.monotonic() >= deadline:
+                process.kill()
+                reason = f"the recorder took no frame within {_RECORDING_START_S:g} seconds"
+                raise Refused(reason, status=500, kind="timed_out")
+            time.sleep(0.05)
 
     def end(self, _desktop: Desktop, _: Request) -> Response:
         with self._lock:
