@@ -11,6 +11,8 @@ from .errors import Refused, not_found
 
 TEMPORARY_PREFIX = ".agent-s3-"
 """Names of files that are being written; the journal does not report them."""
+MOST_BYTES = 1 << 30
+"""Of one file, when nobody says otherwise: its content is in memory before it is sent."""
 _PIECE = 1 << 20
 
 
@@ -24,7 +26,8 @@ def absolute(path: str, home: str) -> str:
 
 
 def read(path: str, max_bytes: int | None) -> bytes:
-    """Content of a regular file. Raises: `Refused`, also when it is larger than `max_bytes`."""
+    """Content of a regular file. Raises: `Refused`, also when it is larger than `max_bytes` (None: `MOST_BYTES`)."""
+    limit = MOST_BYTES if max_bytes is None else max_bytes
     try:
         # Without O_NONBLOCK opening a FIFO would wait for a writer for ever.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -32,13 +35,15 @@ def read(path: str, max_bytes: int | None) -> bytes:
         raise not_found(f"no file {path!r}") from error
     except OSError as error:
         raise Refused(f"cannot read {path!r}: {error.strerror}") from error
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
+    info = os.fstat(fd)
+    if not stat.S_ISREG(info.st_mode):
         os.close(fd)
         raise Refused(f"cannot read {path!r}: not a regular file")
     with os.fdopen(fd, "rb") as file:
-        data = file.read() if max_bytes is None else _up_to(file, max_bytes + 1)
-    if max_bytes is not None and len(data) > max_bytes:
-        raise Refused(f"{path!r} is larger than {max_bytes} bytes", status=413, kind="too_large")
+        # Files of /proc say that they are empty, and others may grow meanwhile: so what comes is counted as well.
+        data = b"" if info.st_size > limit else _up_to(file, limit + 1)
+    if max(info.st_size, len(data)) > limit:
+        raise Refused(f"{path!r} is larger than {limit} bytes", status=413, kind="too_large")
     return data
 
 

@@ -24,15 +24,21 @@ class Router:
         self._open = frozenset(osworld) if open_osworld_routes else frozenset[tuple[str, str]]()
         self._token = token
 
+    def refusal(self, head: Request) -> Response | None:
+        """What a request gets whose body is not worth reading: no token, or no such route. None: it may go on."""
+        key = (head.method, head.path)
+        if key not in self._open and not self._token.admits(head.headers.get("authorization", "")):
+            return _error("a valid token is needed", 401, "unauthorized")
+        if key not in self._routes:
+            return _error(f"no route {head.method} {head.path}", 404, "no_route")
+        return None
+
     def answer(self, request: Request) -> Response:
         """Never raises; an error of ours is a 500 with one line, and its traceback goes to the log."""
-        key = (request.method, request.path)
+        if (refusal := self.refusal(request)) is not None:
+            return refusal
         self._desktop.keep_hold()
-        if key not in self._open and not self._token.admits(request.headers.get("authorization", "")):
-            return _error("a valid token is needed", 401, "unauthorized")
-        route = self._routes.get(key)
-        if route is None:
-            return _error(f"no route {request.method} {request.path}", 404, "no_route")
+        route = self._routes[request.method, request.path]
         try:
             return route(self._desktop, request)
         except Refused as refused:

@@ -26,7 +26,7 @@ class Service:
             self._desktop, v1.ROUTES, osworld.ROUTES, token=token, open_osworld_routes=arguments.open_osworld_routes
         )
         listener = listen_unix(arguments.socket) if arguments.socket else listen_tcp(arguments.tcp)
-        self._server = Server(listener, router.answer, on_idle=self._desktop.let_go_soon)
+        self._server = Server(listener, router.answer, on_idle=self._desktop.let_go_soon, gate=router.refusal)
 
     def start(self) -> None:
         threading.Thread(target=self._server.serve, daemon=True).start()

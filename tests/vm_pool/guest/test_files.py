@@ -2,6 +2,7 @@
 
 import pytest
 
+from vm_pool.guest import files
 from vm_pool.guest.errors import Refused
 from vm_pool.guest.files import read
 
@@ -19,3 +20,16 @@ def test_a_file_as_large_as_the_limit_is_read_and_a_larger_one_is_not(tmp_path, 
     (tmp_path / "file").write_bytes(b"x" * (size + 1))
     with pytest.raises(Refused, match=f"larger than {size} bytes"):
         read(str(tmp_path / "file"), size)
+
+
+def test_a_file_that_is_enormous_is_refused_before_any_of_it_is_read(tmp_path):
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(10 << 30)
+    with pytest.raises(Refused, match=f"larger than {files.MOST_BYTES} bytes"):
+        read(str(tmp_path / "sparse"), None)
+
+
+def test_a_file_that_says_it_is_empty_is_read_all_the_same():
+    assert b"Name:" in read("/proc/self/status", None)
+    with pytest.raises(Refused, match="larger than 10 bytes"):
+        read("/proc/self/status", 10)
