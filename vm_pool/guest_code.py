@@ -33,13 +33,15 @@ def machine_info(state: DiskState, provider: str) -> MachineInfo:
     )
 
 
-def guest_server(spec: Spec) -> list[str]:
-    """The command that starts it, on a unix socket."""
+def guest_server(spec: Spec, *, filter_file: str | None = None) -> list[str]:
+    """The command that starts it, on a unix socket. `filter_file`: inside, a system call filter to put on itself."""
+    filtered = ["--filter", filter_file] if filter_file else []
     return [
         *("python3", "-I", f"{GUEST_CODE}/main.py"),
         *("--socket", f"{RUN}/ctl/{SOCKET_NAME}", "--token-file", f"{RUN}/ctl/{TOKEN_NAME}"),
         *("--size", f"{spec.width}x{spec.height}", "--frames", f"{RUN}/frames"),
         *("--journal", HOME, "--journal-stock", f"{RUN}/journal/stock.json"),
+        *filtered,
     ]
 
 

@@ -5,12 +5,14 @@
 <state>/snapshots/<id>/  state.json  and of a sandbox: upper/
 <state>/guests/<sha>/    the guest server's code, compiled for an image's Python
 <runtime>/<id>/          ctl/ (socket, token, launched.json)  frames/        on tmpfs, gone with the machine
+                         and of a container: filter
                          disk, a link to the machine's folder: runs with other state folders share <runtime>
 """
 
 import contextlib
 import hashlib
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Mapping
@@ -36,6 +38,7 @@ BEING_MADE = timedelta(minutes=2)
 """For so long a folder without a state file is left alone."""
 LONGEST_SOCKET_PATH = 100
 """Bytes; the kernel takes 107."""
+_LONGEST_TOKEN = 100
 
 
 class DiskState(Frozen):
@@ -102,6 +105,11 @@ class MachineFolder:
     def machine_id(self) -> Path:
         """What programs inside see as /etc/machine-id."""
         return self.runtime / "machine-id"
+
+    @property
+    def call_filter(self) -> Path:
+        """The system call filter that a container's guest server puts on itself."""
+        return self.runtime / "filter"
 
     @property
     def token(self) -> Path:
@@ -210,6 +218,19 @@ def make_runtime(folder: MachineFolder, token: str) -> None:
     machine_id = hashlib.sha256(folder.disk.name.encode()).hexdigest()[:32]
     folder.machine_id.write_text(f"{machine_id}\n", encoding="ascii")
     folder.machine_id.chmod(0o444)
+
+
+def read_token(folder: MachineFolder) -> str | None:
+    """The token of a machine that still runs; None when there is none.
+
+    The guest owns the folder that it lies in: it may have put a link there, for us to send it what the link leads to.
+    """
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        fd = os.open(folder.token, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(fd, "rb") as file:
+            token = file.read(_LONGEST_TOKEN).decode("ascii")
+        return token if re.fullmatch(r"[A-Za-z0-9_-]{16,}", token) else None
+    return None
 
 
 def folders_in(parent: Path) -> list[Path]:

@@ -29,6 +29,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--frames", type=Path, required=True, help="directory on tmpfs for the framebuffer file")
     parser.add_argument("--journal", action="append", default=[], metavar="DIR[=PREFIX]", help="watch files below DIR")
     parser.add_argument("--journal-stock", type=Path, help="file that keeps what there was at the first start")
+    parser.add_argument("--filter", type=Path, help="a system call filter for the whole session")
     parser.add_argument("--user", default="user", help="the desktop's user (default: user)")
     parser.add_argument("--open-osworld-routes", action="store_true", help="no token for OSWorld's own routes")
     return parser.parse_args(argv)
@@ -43,6 +44,10 @@ def main(argv: list[str]) -> int:
     arguments = parse_arguments(argv)
     token = TokenFile(arguments.token_file)
     become(arguments.user)
+    if arguments.filter:
+        from guest import call_filter  # ctypes takes some ms to import, and where bubblewrap filters nobody needs it
+
+        call_filter.install(arguments.filter)
     home = os.environ.get("HOME") or f"/home/{arguments.user}"
     note = Path(arguments.socket).parent / "launched.json" if arguments.socket else None
     processes = Processes(session_environment(arguments.user, home, make_runtime_directory()), home, note)

@@ -31,6 +31,7 @@ from vm_pool.local_state import (
     make_runtime,
     new_id,
     read_state,
+    read_token,
     state_of_new,
     write_state,
 )
@@ -40,6 +41,7 @@ from vm_pool.provider import CAPABILITIES, Snapshot, Spec, Stray
 from vm_pool.providers import docker_container as container
 from vm_pool.providers import docker_image, docker_strays
 from vm_pool.providers.docker_daemon import Daemon, NotInDocker, aside
+from vm_pool.providers.sandbox_seccomp import filter_bytes
 from vm_pool.relaunch import Programs, programs_of, read_launched, relaunch
 from vm_pool.shield import shielded
 
@@ -193,10 +195,10 @@ class DockerProvider:
             raise MachineLost(f"{state.id}: its container is gone from the daemon at {self.daemon.host}")
         await aside(write_state, folder.disk, state)
         try:
-            if pid and folder.token.is_file():
+            if pid and (token := await aside(read_token, folder)):
                 with suppress(MachineError, BootTimeout):
                     alive = state.model_copy(update={"programs": Programs()})
-                    return await self._attach(folder, alive, folder.token.read_text(encoding="ascii"), pid)
+                    return await self._attach(folder, alive, token, pid)
             return await self._restart(folder, state)
         except BaseException:
             await shielded(self._undo_start(folder))
@@ -205,8 +207,7 @@ class DockerProvider:
     async def _restart(self, folder: MachineFolder, state: DiskState) -> Machine:
         await shielded(self._undo_start(folder))
         await aside(self._prepare, state.spec.model_copy(update={"image": state.image_id}))
-        token = secrets.token_urlsafe(24)
-        await shielded(aside(make_runtime, folder, token))
+        token = await shielded(aside(_make_runtime, folder))
         pid = await shielded(aside(container.start_again, self.daemon, state.id))
         return await self._attach(folder, state, token, pid)
 
@@ -229,9 +230,7 @@ class DockerProvider:
         make_passage(folder.disk)
         write_state(folder.disk, state)
         make_folder_for_machine(folder.journal, 0o755)
-        token = secrets.token_urlsafe(24)
-        make_runtime(folder, token)
-        return token
+        return _make_runtime(folder)
 
     def _make_container(self, state: DiskState, ready: _Ready) -> int:
         return container.start_new(
@@ -323,6 +322,15 @@ class DockerProvider:
         if running is None:
             raise MachineLost(f"{machine.info.machine_id} is not a running machine of this process")
         return running
+
+
+def _make_runtime(folder: MachineFolder) -> str:
+    """Returns the token of the machine that is to start. Blocks."""
+    token = secrets.token_urlsafe(24)
+    make_runtime(folder, token)
+    folder.call_filter.write_bytes(filter_bytes())
+    folder.call_filter.chmod(0o444)
+    return token
 
 
 def _no_snapshot(snapshot: Snapshot) -> ConfigError:

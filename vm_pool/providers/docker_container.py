@@ -32,6 +32,8 @@ _ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin",
 }
+_FILTER = f"{RUN}/filter"
+"""That of sandboxes, which the guest server puts on top of Docker's own: neither refuses all that the other does."""
 _KNOWN_ID = re.compile(r"[ms]-[0-9a-f]{10}")
 
 
@@ -67,7 +69,7 @@ def start_new(
         client.create_container(
             image=image,
             name=container_name(state.id),
-            command=["sh", "-c", _FORGET, "desktop", *guest_server(state.spec)],
+            command=["sh", "-c", _FORGET, "desktop", *guest_server(state.spec, filter_file=_FILTER)],
             hostname="desktop",
             user=f"{machine_uid()}:{machine_uid()}",
             working_dir=HOME,
@@ -93,6 +95,7 @@ def host_options(spec: Spec, folder: MachineFolder, guest_code: Path) -> dict[st
             *mounts,
             _bind(guest_code, GUEST_CODE, read_only=True),
             _bind(folder.machine_id, "/etc/machine-id", read_only=True),
+            _bind(folder.call_filter, _FILTER, read_only=True),
         ],
         "tmpfs": {"/run": f"rw,nosuid,nodev,noexec,size=64m,mode=755,uid={uid},gid={uid}"},
         "cap_drop": ["ALL"],
