@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vm_pool.errors import GuestError, GuestFileNotFound, GuestTimeout, MachineLost
 from vm_pool.guest_json import read_json
+from vm_pool.output import one_line
 
 ANSWER_LIMIT = 16 * 1024 * 1024
 """Bytes; more than any answer but files and pictures has."""
@@ -159,12 +160,12 @@ class GuestWire:
             raise GuestTimeout(f"{self._machine_id}: no answer to {method} {path} within {timeout_s:g} s") from error
         except httpx2.NetworkError as error:
             raise MachineLost(
-                f"{self._machine_id}: {method} {path}: {_one_line(str(error)) or 'disconnected'}"
+                f"{self._machine_id}: {method} {path}: {one_line(str(error)) or 'disconnected'}"
             ) from error
         except httpx2.RemoteProtocolError as error:
             raise self._broken_protocol(f"{method} {path}", str(error)) from error
         except httpx2.HTTPError as error:
-            raise GuestError(f"{self._machine_id}: {method} {path}: {_one_line(str(error))}") from error
+            raise GuestError(f"{self._machine_id}: {method} {path}: {one_line(str(error))}") from error
 
     async def get_json(self, path: str, model: type[Model], **options: Any) -> Model:
         return self.parse(await self.ok("GET", path, **options), model)
@@ -197,10 +198,10 @@ class GuestWire:
         except ValueError:
             said = _Refusal(message=answer.body[:_MESSAGE_LIMIT].decode(errors="replace"))
         kind = _KINDS.get(said.kind, GuestError)
-        return kind(f"{self._machine_id}: {_one_line(said.message) or f'HTTP {answer.status}'}")
+        return kind(f"{self._machine_id}: {one_line(said.message) or f'HTTP {answer.status}'}")
 
     def _malformed(self, reason: str) -> GuestError:
-        return GuestError(_one_line(f"{self._machine_id}: the guest's answer is malformed: {reason}"))
+        return GuestError(one_line(f"{self._machine_id}: the guest's answer is malformed: {reason}"))
 
     async def _exchange(self, request: httpx2.Request, answer_limit: int, repeatable: bool) -> Answer:
         try:
@@ -226,15 +227,9 @@ class GuestWire:
 
     def _broken_protocol(self, what: str, reason: str) -> MachineLost | GuestError:
         if "disconnected" in reason or "closed" in reason:
-            return MachineLost(f"{self._machine_id}: {what}: {_one_line(reason)}")
-        return GuestError(f"{self._machine_id}: {what}: the guest does not speak HTTP: {_one_line(reason)}")
+            return MachineLost(f"{self._machine_id}: {what}: {one_line(reason)}")
+        return GuestError(f"{self._machine_id}: {what}: the guest does not speak HTTP: {one_line(reason)}")
 
 
 def _was_dropped(error: Exception) -> bool:
     return isinstance(error, httpx2.NetworkError) or "disconnected" in str(error) or "closed" in str(error)
-
-
-def _one_line(text: str) -> str:
-    """Printable and short, whatever the guest said."""
-    printable = "".join(character if character.isprintable() else " " for character in text[: 2 * _MESSAGE_LIMIT])
-    return " ".join(printable.split())[:_MESSAGE_LIMIT]

@@ -1,4 +1,8 @@
-"""Output of commands, cut to a limit."""
+"""Output of commands and words of guests, cut to a limit."""
+
+import contextlib
+import os
+from pathlib import Path
 
 
 def keep_ends(text: str, limit: int) -> str:
@@ -10,3 +14,18 @@ def keep_ends(text: str, limit: int) -> str:
     end = data[-tail:] if tail else b""
     gap = f"\n[{len(data) - limit} bytes left out]\n"
     return data[:head].decode(errors="replace") + gap + end.decode(errors="replace")
+
+
+def one_line(text: str, limit: int = 300) -> str:
+    """Printable and at most `limit` characters, whatever a guest said."""
+    printable = "".join(character if character.isprintable() else " " for character in text[: 2 * limit])
+    return " ".join(printable.split())[:limit]
+
+
+def end_of(path: Path, most: int) -> bytes:
+    """The last bytes of a file, which may be of any size; none when there is no file."""
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - most))
+        return file.read(most)
+    return b""

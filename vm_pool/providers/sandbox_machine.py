@@ -16,6 +16,7 @@ from vm_pool.guest_client import GuestMachine
 from vm_pool.host_processes import children
 from vm_pool.images import Image
 from vm_pool.local_state import DiskState, MachineFolder
+from vm_pool.output import end_of, one_line
 from vm_pool.providers.sandbox_cgroup import Group
 
 _FREEZE_S = 2.0
@@ -39,10 +40,10 @@ class Running:
 
 def start_failure(log: Path) -> HostUnfit | MachineLost:
     """What went wrong, by the log: the tools of the host that build the sandbox, or the session inside it."""
-    lines = log.read_bytes()[-_LOG_TAIL:].decode(errors="replace").strip().splitlines() if log.exists() else []
+    lines = end_of(log, _LOG_TAIL).decode(errors="replace").strip().splitlines()
     last = lines[-1] if lines else "it said nothing"
     if last.startswith(_STARTERS):
-        return HostUnfit(f"the sandbox did not start: {last}; run: agent-s3 doctor")
+        return HostUnfit(f"the sandbox did not start: {one_line(last)}; run: agent-s3 doctor")
     return MachineLost(f"the desktop session ended while it started: {last!r}")
 
 
