@@ -1,6 +1,7 @@
 """Runs in a machine: prints as JSON which of the given places it could connect to.
 
-Arguments: `HOST:PORT` for TCP, `@NAME` for an abstract unix socket, `gateway:PORT` for the default gateway.
+Arguments: `HOST:PORT` and `[HOST]:PORT` for TCP, `@NAME` for an abstract unix socket, `/PATH` for one with a file,
+`gateway:PORT` for the default gateway.
 """
 
 import json
@@ -20,7 +21,11 @@ def gateways():
 def reached(place):
     if place.startswith("@"):
         return connects(socket.AF_UNIX, "\0" + place[1:])
+    if place.startswith("/"):
+        return connects(socket.AF_UNIX, place)
     host, _, port = place.rpartition(":")
+    if host.startswith("["):
+        return connects(socket.AF_INET6, (host.strip("[]"), int(port)))
     hosts = gateways() if host == "gateway" else [host]
     return any(connects(socket.AF_INET, (one, int(port))) for one in hosts)
 
