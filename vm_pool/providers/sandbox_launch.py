@@ -20,7 +20,14 @@ from vm_pool.provider import Spec
 from vm_pool.providers.sandbox_cgroup import Group, prlimit_options
 
 _ENTER_GROUP = 'while [ "$1" != -- ]; do echo 0 > "$1" || exit 125; shift; done; shift; exec "$@"'
-_MOUNT = 'mount -t overlay overlay -o "$1" "$2" || exit 125; shift 2; exec "$@"'
+_WATCHERS, _WATCHED = 32, 65_536
+"""Inotify instances and watches of one machine. The kernel counts them by user id, which all machines of a user share:
+without limits of its own the first one could leave none to the others. An idle desktop has two instances."""
+_SHARE = (
+    f"{{ echo {_WATCHERS} > /proc/sys/user/max_inotify_instances;"
+    f" echo {_WATCHED} > /proc/sys/user/max_inotify_watches; }} 2>/dev/null;"
+)
+_MOUNT = _SHARE + ' mount -t overlay overlay -o "$1" "$2" || exit 125; shift 2; exec "$@"'
 _ENVIRONMENT = {
     "HOME": HOME,
     "USER": USER,

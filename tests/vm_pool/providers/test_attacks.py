@@ -506,6 +506,37 @@ def bytes_in(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir()) if folder.exists() else 0
 
 
+_HOARD = """
+import ctypes, os, sys, time
+take = ctypes.CDLL(None).inotify_init
+count = 0
+while count < 1000 and take() >= 0: count += 1
+with open('/home/user/new', 'w') as file: file.write(str(count))
+os.rename('/home/user/new', '/home/user/count')
+time.sleep(60)
+"""
+
+
+@pytest.mark.desktop
+async def test_one_sandbox_does_not_use_up_what_the_kernel_counts_by_user(places: Places) -> None:
+    provider = SandboxProvider(places=places)
+    async with provider.session():
+        greedy, other = await provider.boot(SLIM), await provider.boot(SLIM)
+        assert await _hoarded(greedy) < 40
+        assert await _hoarded(other) > 10
+    places.runtime.rmdir()
+
+
+async def _hoarded(machine: Machine) -> int:
+    await machine.launch(["python3", "-c", _HOARD])
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                return int(await machine.read("~/count"))
+            except GuestFileNotFound:
+                await asyncio.sleep(0.05)
+
+
 async def test_using_up_file_descriptors_hurts_nobody_else(provider: Provider, machine: Machine) -> None:
     other = await provider.boot(SLIM)
     hoard = (
