@@ -48,7 +48,7 @@ class RolloutLog:
 
         Raises: `agent_s3.record.RecordError`.
         """
-        self._paths.root.mkdir(parents=True, exist_ok=True)
+        self._paths.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not resume or not self._paths.start.exists():
             self._put_aside()
             return None

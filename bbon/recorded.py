@@ -72,7 +72,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
 @contextmanager
 def logging_to(paths: RunPaths) -> Generator[None]:
     """Append what our packages log inside the block to `run.log`; runs side by side keep apart."""
-    paths.root.mkdir(parents=True, exist_ok=True)
+    paths.root.mkdir(mode=0o700, parents=True, exist_ok=True)  # pictures of desktops, and files that were given to them
     handler = logging.FileHandler(paths.log, encoding="utf-8", errors="replace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     handler.addFilter(lambda _record: _logging_run.get() == paths.root)

@@ -127,6 +127,14 @@ def test_every_page_of_the_documentation_can_be_reached_from_the_readme() -> Non
     assert [name(page) for page in (ROOT / "docs").glob("*.md") if f"(docs/{page.name})" not in readme] == []
 
 
+def test_every_claim_of_the_threat_model_names_a_test_that_is_there() -> None:
+    page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    named = {word for word in CODE.findall(page) if word.startswith("test_") and not word.endswith(".py")}
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    assert len(named) > 30
+    assert named <= set(re.findall(r"def (test_\w+)\(", code))
+
+
 def test_every_package_of_the_host_list_can_be_looked_for() -> None:
     lines = (ROOT / "scripts" / "host-packages.txt").read_text(encoding="utf-8").splitlines()
     entries = [line.split(maxsplit=3) for line in lines if not line.startswith("#")]

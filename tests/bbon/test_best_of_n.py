@@ -146,6 +146,12 @@ async def test_everything_is_in_the_run_folder(make: Callable[..., Run]) -> None
     assert "rollouts 2 of 2" in run.paths.log.read_text()
 
 
+async def test_a_run_folder_is_closed_to_other_users(make: Callable[..., Run]) -> None:
+    run = make(n=2)
+    await run.go(workers(["wrong.txt", "final.txt"]))
+    assert run.paths.root.stat().st_mode & 0o077 == 0
+
+
 async def test_nothing_is_left_running(make: Callable[..., Run]) -> None:
     run = make(n=2)
     await run.go(workers(["wrong.txt", "final.txt"]))
