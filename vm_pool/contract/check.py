@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar, cast
 
 from vm_pool.errors import NotSupported, VMPoolError
-from vm_pool.output import one_line
 from vm_pool.types import Frozen
 
 Subject = TypeVar("Subject")
 Failure = TypeVar("Failure", bound=VMPoolError)
 Outcome = Literal["passed", "failed", "not_applicable"]
+_REASON_LIMIT = 300
 
 
 class ContractBroken(AssertionError):
@@ -88,13 +88,13 @@ async def _outcome(one: Check[Subject], subject: Subject) -> tuple[Outcome, str,
     try:
         await one(subject)
     except (NotApplicable, NotSupported) as lack:
-        return "not_applicable", one_line(str(lack)), lack.capability
+        return "not_applicable", _one_line(str(lack)), lack.capability
     except ContractBroken as broken:
-        return "failed", one_line(str(broken)), None
+        return "failed", _one_line(str(broken)), None
     except TimeoutError as error:
-        return "failed", one_line(str(error)) or f"it was not over after {one.limit_s:g} s", None
+        return "failed", _one_line(str(error)) or f"it was not over after {one.limit_s:g} s", None
     except Exception as error:  # noqa: BLE001 - one check that breaks must not keep the others from being run
-        return "failed", one_line(f"{type(error).__name__}: {error}"), None
+        return "failed", _one_line(f"{type(error).__name__}: {error}"), None
     return "passed", "", None
 
 
@@ -112,3 +112,8 @@ async def expect_error(failure: type[Failure], call: Awaitable[object], promise:
         expect("\n" not in str(error) and bool(str(error)), f"{promise}: with one line that says why")
         return error
     raise ContractBroken(f"{promise}: nothing was raised")
+
+
+def _one_line(text: str) -> str:
+    printable = "".join(character if character.isprintable() else " " for character in text[: 2 * _REASON_LIMIT])
+    return " ".join(printable.split())[:_REASON_LIMIT]
