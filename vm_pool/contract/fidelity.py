@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -10,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from vm_pool.contract.browsing import BROWSING_CHECKS
 from vm_pool.contract.check import Check, ContractBroken, NotApplicable, check, checks_in, expect, expect_error
 from vm_pool.contract.clones import (
     CLIPBOARD,
@@ -21,6 +21,7 @@ from vm_pool.contract.clones import (
     looks,
     run_python,
 )
+from vm_pool.contract.listeners import host_listening
 from vm_pool.contract.witness import editor
 from vm_pool.errors import GuestFileNotFound
 from vm_pool.events import Move, Text
@@ -31,8 +32,6 @@ _PROGRAMS = Path(__file__).parent / "programs"
 _PORT = 47_113
 _CLOCK_S = 0.1
 _LIMIT_S = 20.0
-_SLIRP_HOST = "10.0.2.2"
-"""Where QEMU's user-mode network shows the host."""
 
 
 @check("equal")
@@ -197,14 +196,24 @@ async def no_clone_reaches_another_by_network_sockets_or_shared_memory(clones: C
 async def no_clone_reaches_the_host(clones: Clones) -> None:
     clones.source.need("isolation", "what these machines reach is up to whoever runs them")
     name = f"contract-{uuid.uuid4().hex[:8]}"
-    with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as local:
-        local.bind("\0" + name)
-        local.listen()
-        port = tcp.getsockname()[1]
-        places = [f"127.0.0.1:{port}", f"{_SLIRP_HOST}:{port}", f"gateway:{port}", f"@{name}"]
+    with host_listening(name) as places:
         for machine in clones.machines:
             found = await _reaches(machine, places)
             expect(not found, f"{machine.info.machine_id} reaches the host by {found}")
+
+
+@check("independent")
+async def clones_keep_the_network_policy_of_their_original(clones: Clones) -> None:
+    """The same kind of interfaces and the same places within reach, whatever policy the original was started with."""
+    original = await facts_of(clones.original)
+    with host_listening(f"contract-{uuid.uuid4().hex[:8]}") as places:
+        reached = await _reaches(clones.original, places)
+        for machine, facts in zip(clones.machines, await _of_all(clones.machines, facts_of), strict=True):
+            same = sorted(facts.interfaces) == sorted(original.interfaces)
+            expect(same, f"{machine.info.machine_id} has {sorted(facts.interfaces)}, not {sorted(original.interfaces)}")
+            expect(bool(facts.gateways) == bool(original.gateways), f"{machine.info.machine_id} has another way out")
+            found = await _reaches(machine, places)
+            expect(found == reached, f"{machine.info.machine_id} reaches {found}, its original {reached}")
 
 
 @check("independent")
@@ -218,7 +227,7 @@ async def clones_have_no_way_to_the_internet(clones: Clones) -> None:
 
 @check("independent")
 async def clones_live_on_when_one_of_them_is_stopped(clones: Clones) -> None:
-    """The last one: afterwards there is one clone less."""
+    """The last one of those that look at all clones: afterwards there is one less."""
     first, *others = clones.machines
     await clones.source.provider.stop(first)
     for machine in (clones.original, *others):
@@ -226,8 +235,8 @@ async def clones_live_on_when_one_of_them_is_stopped(clones: Clones) -> None:
         expect(receipt.pointer == (15, 16), f"{machine.info.machine_id} takes input")
 
 
-FIDELITY_CHECKS: tuple[Check[Clones], ...] = checks_in(globals())
-"""All of this module, in their order: equality at birth first."""
+FIDELITY_CHECKS: tuple[Check[Clones], ...] = (*checks_in(globals()), *BROWSING_CHECKS)
+"""In their order: equality at birth first, and last what makes further clones."""
 
 
 async def _of_all(machines: Sequence[Machine], ask: Callable[[Machine], Awaitable[T]]) -> list[T]:

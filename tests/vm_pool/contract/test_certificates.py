@@ -60,6 +60,7 @@ async def test_the_sandbox_keeps_everything_but_memory_and_names(sandbox):
         ("clones have the unsaved text of the original", "memory"),
         ("clones have host names of their own", "hostname"),
         ("clones have hardware addresses of their own", "network"),
+        ("a page that is open in a browser is open in every clone", "programs"),
     }
 
 

@@ -1,7 +1,10 @@
 """What a check reports, and that broken machines and clones are found out."""
 
 import asyncio
+import json
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,13 +12,16 @@ import pytest
 from vm_pool.contract import CHECKS, MACHINE_CHECKS, ContractBroken, NotApplicable, run_check
 from vm_pool.contract.certify import certify
 from vm_pool.contract.check import Check
+from vm_pool.contract.clones import clones_of_a_running_desktop
 from vm_pool.contract.fidelity import FIDELITY_CHECKS
-from vm_pool.contract.provider_checks import PROVIDER_CHECKS
+from vm_pool.contract.provider_checks import PROVIDER_CHECKS, Source
 from vm_pool.errors import GuestError, NotSupported
 from vm_pool.provider import Snapshot, Spec
 from vm_pool.providers.fake import FakeMachine, FakeProvider
+from vm_pool.providers.fake_desktop import FakeDesktop, Script
 from vm_pool.providers.fake_faults import Hang
-from vm_pool.types import Settled
+from vm_pool.providers.fake_shell import Reply
+from vm_pool.types import Box, Settled, Window
 
 SPEC = Spec(width=160, height=120)
 ALL = (*MACHINE_CHECKS, *PROVIDER_CHECKS, *FIDELITY_CHECKS)
@@ -137,6 +143,39 @@ async def test_when_one_clone_does_not_start_every_check_of_clones_fails_and_not
     assert {result.outcome for result in of_clones} == {"failed"}
     assert "3 clones could not be made" in of_clones[0].reason
     assert await provider.strays() == []
+
+
+def with_a_browser_and_a_network(desktop: FakeDesktop, argv: Sequence[str], _: bytes) -> Reply | None:
+    """A page that opens as soon as it is asked for a browser, and an interface unless the machine forgot it."""
+    if argv[0] == "sh":
+        box = Box(x=0, y=0, width=1, height=1)
+        desktop.windows = (Window(id="1", title="page of the contract 42 - Browser", app="Browser", pid=1, box=box),)
+        return Reply("browser\n")
+    if any("def reached" in word for word in argv):
+        return Reply("[]")
+    if any("def interfaces" in word for word in argv):
+        interfaces = {"eth0": desktop.clipboard} if desktop.clipboard else {}
+        known = {"machine_id": "", "hostname": "", "random": [], "processes": [], "files": "", "gateways": []}
+        return Reply(json.dumps({**known, "interfaces": interfaces}))
+    return None
+
+
+class Windowless(Forgetting):
+    """As `Forgetting`, and no window is in its snapshots either."""
+
+    async def snapshot(self, machine):
+        snapshot = await super().snapshot(machine)
+        self.snapshots[snapshot.snapshot_id].windows = ()
+        return snapshot
+
+
+@pytest.mark.parametrize(("kind", "outcome"), [(FakeProvider, "passed"), (Windowless, "failed")])
+@pytest.mark.parametrize("name", ["page_that_is_open", "network_policy"])
+async def test_lost_pages_and_other_networks_are_found_out(kind, outcome, name):
+    provider = kind(script=Script(on_command=with_a_browser_and_a_network))
+    (check,) = (replace(one, limit_s=0.5) for one in FIDELITY_CHECKS if name in one.name)
+    async with provider.session(), clones_of_a_running_desktop(Source(provider, SPEC), 2) as clones:
+        assert (await run_check(check, clones)).outcome == outcome
 
 
 class Forkless(FakeProvider):

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from vm_pool.contract import CHECKS
 from vm_pool.disk import delete_tree
 from vm_pool.errors import ConfigError, GuestError, GuestFileNotFound, MachineError, MachineLost
 from vm_pool.events import Text
@@ -60,12 +59,6 @@ def what_is_in(dockerd: Daemon) -> set[str]:
 async def output(machine: Machine, *argv: str) -> str:
     done = await machine.run(argv)
     return done.stdout + done.stderr
-
-
-async def test_a_container_keeps_the_contract_of_machines(provider: DockerProvider) -> None:
-    machine = await provider.boot(SLIM)
-    for check in CHECKS.values():
-        await check(machine)
 
 
 async def test_a_machine_has_no_rights_and_no_network(provider: DockerProvider) -> None:
