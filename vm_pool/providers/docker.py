@@ -5,12 +5,11 @@ Machines share the host's kernel; work that is not trusted belongs in a virtual 
 """
 
 import asyncio
-import os
 import secrets
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,13 +38,11 @@ from vm_pool.machine import Machine
 from vm_pool.owner import this_process
 from vm_pool.provider import CAPABILITIES, Snapshot, Spec, Stray
 from vm_pool.providers import docker_container as container
-from vm_pool.providers import docker_image, docker_strays
+from vm_pool.providers import docker_image, docker_strays, keeping
 from vm_pool.providers.docker_daemon import Daemon, NotInDocker, aside
 from vm_pool.providers.sandbox_seccomp import filter_bytes
-from vm_pool.relaunch import Programs, programs_of, read_launched, relaunch
+from vm_pool.relaunch import Programs, programs_of, relaunch
 from vm_pool.shield import shielded
-
-_ASK_S = 2.0
 
 
 class _Ready(NamedTuple):
@@ -113,11 +110,10 @@ class DockerProvider:
         saved = await aside(read_state, self._places.snapshot(snapshot.snapshot_id))
         if saved is None:
             raise _no_snapshot(snapshot)
-        wanted = {"image": saved.image_id, "labels": {**saved.spec.labels, **(labels or {})}}
-        spec = saved.spec.model_copy(update=wanted)
+        spec = keeping.spec_of_fork(saved, labels)
         ready = await aside(self._prepare, spec)
         ready = ready._replace(reference=container.snapshot_reference(saved.id))
-        state = state_of_new(new_id("m"), spec, ready.image.id).model_copy(update={"programs": saved.programs})
+        state = keeping.state_of_fork(new_id("m"), spec, saved)
         try:
             return await self._start_new(state, ready)
         except NotInDocker as error:
@@ -129,11 +125,7 @@ class DockerProvider:
                 return running.machine
             await shielded(self._halt(running))
         folder = self._places.machine(machine_id)
-        state = await aside(read_state, folder.disk)
-        if state is None or state.kind != "machine":
-            raise MachineLost(f"{machine_id}: its disk is gone from {self._places.machines}")
-        if state.owner and state.owner.alive and state.owner.pid != os.getpid():
-            raise MachineLost(f"{machine_id} belongs to the running process {state.owner.pid}")
+        state = await aside(keeping.kept_state, folder)
         return await self._take_over(folder, state)
 
     async def stop(self, machine: Machine, *, keep_disk: bool = False) -> None:
@@ -186,10 +178,7 @@ class DockerProvider:
 
     async def _take_over(self, folder: MachineFolder, state: DiskState) -> Machine:
         """Attach to a container that runs and answers, else start it again. When that fails its disk stays."""
-        if noted := read_launched(folder.launched):
-            state = state.model_copy(update={"programs": Programs(launched=noted)})
-        expires = datetime.now(UTC) + timedelta(seconds=state.spec.ttl_s)
-        state = state.model_copy(update={"owner": this_process(), "expires": expires})
+        state = await aside(keeping.taken_over, folder, state)
         pid = await aside(container.running_pid, self.daemon, state.id)
         if pid is None:
             raise MachineLost(f"{state.id}: its container is gone from the daemon at {self.daemon.host}")
@@ -262,20 +251,11 @@ class DockerProvider:
                 await aside(self._remove_machine, running.state.id)
 
     async def _stop_all(self) -> None:
-        """One that cannot be cleared up does not keep the others. Raises: what the first such one raised."""
-        stops = (self._stop(running, keep_disk=False) for running in list(self._running.values()))
-        ends = await asyncio.gather(*stops, return_exceptions=True)
-        for failure in ends:
-            if failure is not None:
-                raise failure
+        await keeping.all_ended(self._stop(running, keep_disk=False) for running in list(self._running.values()))
 
     async def _keep(self, running: _Running) -> None:
         """Note what `revive` needs, and that the disk belongs to no run."""
-        programs = Programs(launched=read_launched(running.folder.launched) or ())
-        with suppress(MachineError, TimeoutError):
-            async with asyncio.timeout(_ASK_S):
-                programs = await programs_of(running.machine)
-        state = running.state.model_copy(update={"owner": None, "programs": programs})
+        state = await keeping.given_up(running.machine, running.folder, running.state)
         await aside(write_state, running.folder.disk, state)
 
     async def _halt(self, running: _Running) -> None:

@@ -4,18 +4,17 @@ Ready in about 0.2 s. Machines share the host's kernel; work that is not trusted
 """
 
 import asyncio
-import os
 import secrets
 import shutil
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
 from vm_pool import images
 from vm_pool.disk import delete_tree, tree_bytes
-from vm_pool.errors import ConfigError, HostUnfit, MachineError, MachineLost
+from vm_pool.errors import ConfigError, HostUnfit, MachineLost
 from vm_pool.framebuffer import FRAMEBUFFER_NAME
 from vm_pool.guest_client import GuestMachine
 from vm_pool.guest_code import guest_code, machine_info
@@ -37,16 +36,15 @@ from vm_pool.local_state import (
 from vm_pool.machine import Machine
 from vm_pool.owner import this_process
 from vm_pool.provider import CAPABILITIES, Snapshot, Spec, Stray
-from vm_pool.providers import sandbox_disk, sandbox_launch
+from vm_pool.providers import keeping, sandbox_disk, sandbox_launch
 from vm_pool.providers.sandbox_cgroup import Group, Hierarchy, Limits, existing_group, find_hierarchy, make_group
 from vm_pool.providers.sandbox_machine import Running, end, end_elsewhere, standing_still, start_failure
 from vm_pool.providers.sandbox_seccomp import filter_bytes
-from vm_pool.relaunch import Programs, programs_of, read_launched, relaunch
+from vm_pool.relaunch import programs_of, relaunch
 from vm_pool.shield import shielded
 
 TOOLS = {"bwrap": "bubblewrap", "unshare": "util-linux", "setpriv": "util-linux", "prlimit": "util-linux"}
 """Programs that a start needs and the packages they come in."""
-_ASK_S = 2.0
 
 
 class SandboxProvider:
@@ -96,10 +94,9 @@ class SandboxProvider:
         saved = read_state(folder)
         if saved is None:
             raise ConfigError(f"no snapshot {snapshot.snapshot_id!r}; list what there is with: agent-s3 pool ls")
-        wanted = {"image": saved.image_id, "labels": {**saved.spec.labels, **(labels or {})}}
-        spec = saved.spec.model_copy(update=wanted)
+        spec = keeping.spec_of_fork(saved, labels)
         image = await asyncio.to_thread(self._prepare, spec)
-        state = state_of_new(new_id("m"), spec, image.id).model_copy(update={"programs": saved.programs})
+        state = keeping.state_of_fork(new_id("m"), spec, saved)
         return await self._start_new(state, image, copy_of=folder / "upper")
 
     async def revive(self, machine_id: str) -> Machine:
@@ -108,11 +105,7 @@ class SandboxProvider:
                 return running.machine
             await shielded(self._halt(running))
         folder = self._places.machine(machine_id)
-        state = read_state(folder.disk)
-        if state is None or state.kind != "machine":
-            raise MachineLost(f"{machine_id}: its disk is gone from {self._places.machines}")
-        if state.owner and state.owner.alive and state.owner.pid != os.getpid():
-            raise MachineLost(f"{machine_id} belongs to the running process {state.owner.pid}")
+        state = await asyncio.to_thread(keeping.kept_state, folder)
         return await self._restart(folder, state)
 
     async def stop(self, machine: Machine, *, keep_disk: bool = False) -> None:
@@ -182,10 +175,7 @@ class SandboxProvider:
     async def _restart(self, folder: MachineFolder, state: DiskState) -> Machine:
         """Start a kept disk again. When that fails the disk stays."""
         image = await asyncio.to_thread(self._prepare, state.spec.model_copy(update={"image": state.image_id}))
-        if noted := read_launched(folder.launched):
-            state = state.model_copy(update={"programs": Programs(launched=noted)})
-        expires = datetime.now(UTC) + timedelta(seconds=state.spec.ttl_s)
-        state = state.model_copy(update={"owner": this_process(), "expires": expires})
+        state = await asyncio.to_thread(keeping.taken_over, folder, state)
         await shielded(self._clear_runtime(folder))
         await shielded(asyncio.to_thread(sandbox_disk.renew_disk, folder, state))
         try:
@@ -227,20 +217,11 @@ class SandboxProvider:
                 await asyncio.to_thread(delete_tree, running.folder.disk)
 
     async def _stop_all(self) -> None:
-        """One that cannot be cleared up does not keep the others. Raises: what the first such one raised."""
-        stops = (self._stop(running, keep_disk=False) for running in list(self._running.values()))
-        ends = await asyncio.gather(*stops, return_exceptions=True)
-        for failure in ends:
-            if failure is not None:
-                raise failure
+        await keeping.all_ended(self._stop(running, keep_disk=False) for running in list(self._running.values()))
 
     async def _keep(self, running: Running) -> None:
         """Note what `revive` needs, and that the disk belongs to no run."""
-        programs = Programs(launched=read_launched(running.folder.launched) or ())
-        with suppress(MachineError, TimeoutError):
-            async with asyncio.timeout(_ASK_S):
-                programs = await programs_of(running.machine)
-        state = running.state.model_copy(update={"owner": None, "programs": programs})
+        state = await keeping.given_up(running.machine, running.folder, running.state)
         await asyncio.to_thread(write_state, running.folder.disk, state)
 
     async def _halt(self, running: Running) -> None:
