@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from vm_pool.machine import Machine
@@ -115,6 +116,22 @@ class Provider(Protocol):
     def session(self) -> AbstractAsyncContextManager[None]:
         """Resources that live as long as the pool: locks, helpers, cgroup parents."""
         ...
+
+
+class Footprint(Frozen):
+    """By what the things are known that a provider holds on this host."""
+
+    folders: tuple[Path, ...] = ()
+    """In which it keeps one entry for each machine or snapshot. Its processes name them or have them mounted."""
+    named: Mapping[str, frozenset[str]] = {}
+    """What only the provider can list, by the kinds of `vm_pool.holdings.Holdings`: cgroups, containers, domains..."""
+
+
+@runtime_checkable
+class OnThisHost(Protocol):
+    """A provider whose machines take room on this host."""
+
+    async def footprint(self) -> Footprint: ...
 
 
 @runtime_checkable

@@ -36,7 +36,7 @@ from vm_pool.local_state import (
 )
 from vm_pool.machine import Machine
 from vm_pool.owner import this_process
-from vm_pool.provider import CAPABILITIES, Snapshot, Spec, Stray
+from vm_pool.provider import CAPABILITIES, Footprint, Snapshot, Spec, Stray
 from vm_pool.providers import docker_container as container
 from vm_pool.providers import docker_image, docker_strays, keeping
 from vm_pool.providers.docker_daemon import Daemon, NotInDocker, aside
@@ -147,6 +147,9 @@ class DockerProvider:
     def process_ids(self, machine: Machine) -> set[int]:
         """Host process ids of everything that runs in a machine, for measuring."""
         return descendants(self._of(machine).pid)
+
+    async def footprint(self) -> Footprint:
+        return await aside(docker_strays.footprint, self.daemon, self._places)
 
     @asynccontextmanager
     async def _session(self) -> AsyncGenerator[None]:

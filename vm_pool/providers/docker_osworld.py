@@ -27,7 +27,7 @@ from vm_pool.local_state import (
 from vm_pool.machine import Machine
 from vm_pool.osworld_client import OSWorldMachine
 from vm_pool.owner import this_process
-from vm_pool.provider import Snapshot, Spec, Stray
+from vm_pool.provider import Footprint, Snapshot, Spec, Stray
 from vm_pool.providers import docker_container as container
 from vm_pool.providers import docker_strays
 from vm_pool.providers.docker_daemon import Daemon, NotInDocker, aside
@@ -130,6 +130,9 @@ class OSWorldContainerProvider:
     async def ports(self, machine: Machine) -> Mapping[int, int]:
         """Of a machine: container port to port on 127.0.0.1, for those of `PORTS`."""
         return await aside(self._ports, machine.info.machine_id)
+
+    async def footprint(self) -> Footprint:
+        return await aside(docker_strays.footprint, self.daemon, self._places)
 
     @asynccontextmanager
     async def _session(self) -> AsyncGenerator[None]:

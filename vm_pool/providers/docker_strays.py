@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from vm_pool import images
 from vm_pool.local_state import Places, folders_in, machine_uid, stray_of
-from vm_pool.provider import Stray
+from vm_pool.provider import Footprint, Stray
 from vm_pool.providers.docker_container import ID, PLACE, state_in
 from vm_pool.providers.docker_daemon import Daemon
 from vm_pool.providers.docker_image import IMAGE, KIND, UID
@@ -25,6 +25,24 @@ def find(daemon: Daemon, places: Places) -> list[Stray]:
     found = [*_of("machine", containers, machines, {}), *_of("snapshot", saved, _snapshots(places), base_bytes)]
     found += _orphaned(bases)
     return sorted(found, key=lambda stray: stray.created)
+
+
+def footprint(daemon: Daemon, places: Places) -> Footprint:
+    """Of this state folder; networks are shared by all of a daemon."""
+    ours = f"{PLACE}={places.state}"
+    with daemon.client("list what there is") as client:
+        containers = client.containers(all=True, filters={"label": ours})
+        saved = client.images(filters={"label": ours})
+        networks = client.networks(filters={"label": f"{KIND}=network"})
+    return Footprint(
+        folders=(places.machines, places.snapshots),
+        named={
+            "files": frozenset(str(path) for path in places.runtimes()),
+            "containers": frozenset(str(one["Id"]) for one in containers),
+            "images": frozenset(str(one["Id"]) for one in saved),
+            "networks": frozenset(str(one["Name"]) for one in networks),
+        },
+    )
 
 
 def _snapshots(places: Places) -> dict[str, Path]:

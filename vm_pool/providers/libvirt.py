@@ -26,7 +26,7 @@ from vm_pool.images.recipe import RECIPES, VM_SUFFIX
 from vm_pool.local_state import DiskState, folders_in, new_id, read_state, state_of_new, stray_of, write_state
 from vm_pool.machine import Machine
 from vm_pool.owner import this_process
-from vm_pool.provider import Snapshot, Spec, Stray
+from vm_pool.provider import Footprint, Snapshot, Spec, Stray
 from vm_pool.providers import vm_accel, vm_disk
 from vm_pool.providers.vm_channel import HostChannel, Identity
 from vm_pool.providers.vm_domain import Domain, Memory
@@ -159,6 +159,13 @@ class LibvirtProvider:
     async def acceleration(self, image: str) -> vm_accel.Acceleration:
         """How machines of an image run on this host, and why."""
         return (await self._ground(Spec(image=image))).accel
+
+    async def footprint(self) -> Footprint:
+        places = self._places
+        return Footprint(
+            folders=(places.machines, places.snapshots, places.hosts),
+            named={"domains": frozenset(path.stem for path in places.hosts.glob("*/run/qemu/*.xml"))},
+        )
 
     @asynccontextmanager
     async def _session(self) -> AsyncGenerator[None]:

@@ -35,9 +35,17 @@ from vm_pool.local_state import (
 )
 from vm_pool.machine import Machine
 from vm_pool.owner import this_process
-from vm_pool.provider import CAPABILITIES, Snapshot, Spec, Stray
+from vm_pool.provider import CAPABILITIES, Footprint, Snapshot, Spec, Stray
 from vm_pool.providers import keeping, sandbox_disk, sandbox_launch
-from vm_pool.providers.sandbox_cgroup import Group, Hierarchy, Limits, existing_group, find_hierarchy, make_group
+from vm_pool.providers.sandbox_cgroup import (
+    Group,
+    Hierarchy,
+    Limits,
+    existing_group,
+    find_hierarchy,
+    group_folders,
+    make_group,
+)
 from vm_pool.providers.sandbox_machine import Running, end, end_elsewhere, standing_still, start_failure
 from vm_pool.providers.sandbox_seccomp import filter_bytes
 from vm_pool.relaunch import programs_of, relaunch
@@ -127,6 +135,9 @@ class SandboxProvider:
     def process_ids(self, machine: Machine) -> set[int]:
         """Host process ids of everything that runs in a machine, for measuring."""
         return descendants(self._of(machine).process.pid)
+
+    async def footprint(self) -> Footprint:
+        return await asyncio.to_thread(self._footprint)
 
     @asynccontextmanager
     async def _session(self) -> AsyncGenerator[None]:
@@ -263,6 +274,18 @@ class SandboxProvider:
         if running is None:
             raise MachineLost(f"{machine.info.machine_id} is not a running machine of this process")
         return running
+
+    def _footprint(self) -> Footprint:
+        runtimes = frozenset(str(path) for path in self._places.runtimes())
+        others = {path.name for path in folders_in(self._places.runtime)} - {Path(path).name for path in runtimes}
+        groups = group_folders(self._hierarchy) if self._hierarchy else []
+        return Footprint(
+            folders=(self._places.machines, self._places.snapshots),
+            named={
+                "files": runtimes,
+                "cgroups": frozenset(str(folder) for folder in groups if folder.name not in others),
+            },
+        )
 
     def _strays(self) -> list[Stray]:
         """Disks and snapshots, runtime folders whose disk is gone, and image builds that were cut short."""
