@@ -5,6 +5,7 @@ import json
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from llm.errors import ConfigError as ModelConfigError
 from viewer import orders
 from viewer.faults import UserMistake
 from vm_pool.errors import HostUnfit, ImageError, VMPoolError
+from vm_pool.pool import Pool
 from vm_pool.provider import Provider, Spec, Stray
 from vm_pool.providers import make_provider
 from vm_pool.providers.fake import FakeProvider
@@ -426,3 +428,32 @@ def test_what_was_left_behind_is_listed_without_naming_a_provider(capsys: pytest
     assert cli.main(["pool", "ls"]) == 0
     assert cli.main(["pool", "gc", "--dry-run"]) == 0
     assert "remote" not in capsys.readouterr().err
+
+
+def test_what_happened_is_told_by_another_command(capsys: pytest.CaptureFixture[str]) -> None:
+    fake = FakeProvider()
+
+    services = replace(cli.SERVICES, all_providers=lambda: [fake])
+    with asyncio.Runner() as runner:
+        lent = AsyncExitStack()
+        pool = runner.run(lent.enter_async_context(Pool(fake, concurrency=1)))
+        runner.run(lent.enter_async_context(pool.lease(Spec(image="fake"), labels={"run": "r7"})))
+        assert cli.main(["pool", "ls"], services) == 0
+        runner.run(lent.aclose())
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].split() == ["provider", "kind", "id", "owner", "age", "lent", "heartbeat", "disk", "labels"]
+    assert shown[1].split()[-1] == "run=r7"
+
+    assert cli.main(["pool", "logs"]) == 0
+    assert [line.split()[2] for line in capsys.readouterr().out.splitlines()] == [
+        *("asked", "admitted", "ready", "lent", "stopped"),
+    ]
+    assert cli.main(["pool", "logs", "fake-0", "--json"], services) == 0
+    assert json.loads(capsys.readouterr().out)["events"][0]["labels"] == {"run": "r7"}
+    assert cli.main(["pool", "logs", "m-none"], replace(cli.SERVICES, all_providers=list)) == 2
+    assert "nothing is known of 'm-none'" in capsys.readouterr().err
+
+
+def test_one_note_does_for_providers_that_lack_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["pool", "ls"], replace(cli.SERVICES, all_providers=lambda: [Elsewhere(), Elsewhere()])) == 0
+    assert capsys.readouterr().err == "left out elsewhere: there is no elsewhere; run: go there\n"

@@ -40,6 +40,8 @@ ImageFormat = Annotated[
     Option("--format", help="For sandboxes, or for virtual machines: the same as a disk with a kernel."),
 ]
 ImageId = Annotated[str, Argument(help="Id, as `pool image ls` says it.")]
+MachineId = Annotated[str | None, Argument(help="Id, as `pool ls` says it. Default: all.", metavar="MACHINE")]
+Follow = Annotated[bool, Option("--follow", "-f", help="Go on printing what happens, until Ctrl-C.")]
 Everything = Annotated[bool, Option("--all", help="Also what is kept for --resume.")]
 DryRun = Annotated[bool, Option(help="Only say what would be removed.")]
 Tasks = Annotated[list[str] | None, Option("--task", metavar="ID", help="Only this task; repeatable. Default: all.")]

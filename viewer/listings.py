@@ -14,7 +14,8 @@ from vm_pool.images import Image
 from vm_pool.provider import Provider, Stray
 from vm_pool.strays import Left
 
-_NUMBERS = {"size", "disk", "age", "packages", "min", "p50", "max", "n", "success", "95 % interval", "tasks"}
+_NUMBERS = frozenset({"size", "disk", "age", "lent", "heartbeat", "packages", "min", "p50", "max", "n"})
+_SHARES = frozenset({"success", "95 % interval", "tasks"})
 
 
 def print_images(console: Console, images: Sequence[Image]) -> None:
@@ -32,13 +33,17 @@ def print_strays(console: Console, left: Sequence[Left], now: datetime) -> None:
     if not left:
         console.print("nothing is running and nothing was left behind")
         return
-    table = _table("provider", "kind", "id", "owner", "age", "disk", "labels")
+    table = _table("provider", "kind", "id", "owner", "age", "lent", "heartbeat", "disk", "labels")
     for provider, stray in left:
         labels = ", ".join(f"{key}={value}" for key, value in stray.labels.items())
-        age = duration((now - stray.created).total_seconds())
+        ages = [_ago(moment, now) for moment in (stray.created, stray.lent, stray.heartbeat)]
         disk = size(stray.bytes_on_disk)
-        table.add_row(provider.name, stray.kind, stray.id, owner_words(stray), age, disk, Text(plain(labels)))
+        table.add_row(provider.name, stray.kind, stray.id, owner_words(stray), *ages, disk, Text(plain(labels)))
     console.print(table)
+
+
+def _ago(moment: datetime | None, now: datetime) -> str:
+    return "" if moment is None else duration(max(0.0, (now - moment).total_seconds()))
 
 
 def print_left_out(unfit: Sequence[tuple[Provider, str]]) -> None:
@@ -51,13 +56,15 @@ def owner_words(stray: Stray) -> str:
     """Who uses it."""
     if stray.owner_pid is None:
         return "kept for --resume"
-    return f"process {stray.owner_pid}" if stray.owner_alive else f"gone (was {stray.owner_pid})"
+    if not stray.owner_alive:
+        return f"gone (was {stray.owner_pid})"
+    return f"process {stray.owner_pid}, which hangs" if stray.silent else f"process {stray.owner_pid}"
 
 
 def _table(*names: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for name in names:
-        table.add_column(name, no_wrap=name != "labels", justify="right" if name in _NUMBERS else "left")
+        table.add_column(name, no_wrap=name != "labels", justify="right" if name in _NUMBERS | _SHARES else "left")
     return table
 
 

@@ -45,11 +45,13 @@ def image_ls(as_json: flags.AsJson = False) -> None:
 
 
 @images.command("rm")
-def image_rm(image_id: flags.ImageId) -> None:
-    """Delete an image."""
-    from vm_pool.images import rm
+def image_rm(ctx: typer.Context, image_id: flags.ImageId) -> None:
+    """Delete an image that nothing on this host was started from."""
+    from viewer.signals import run_until_signal
+    from vm_pool.strays import remove_image
 
-    rm(image_id)
+    services: Services = ctx.obj
+    run_until_signal(remove_image(image_id, services.all_providers()))
     typer.echo(f"removed {image_id}")
 
 
@@ -106,6 +108,22 @@ async def _survey(services: Services, provider: str | None) -> "Survey":
     if provider is not None:
         return strays.Survey(await strays.ls([services.make_provider(provider)]), [])
     return await strays.survey(services.all_providers())
+
+
+@pool.command("logs")
+def pool_logs(
+    ctx: typer.Context, machine: flags.MachineId = None, follow: flags.Follow = False, as_json: flags.AsJson = False
+) -> None:
+    """What happened to which machine when, also to those that are gone; of one machine what it said last, too."""
+    from viewer import pool_logs as logs
+    from viewer.signals import run_until_signal
+    from vm_pool.pool_journal import PoolJournal
+
+    services: Services = ctx.obj
+    if follow:
+        run_until_signal(logs.follow(PoolJournal(), machine, as_json=as_json))
+    providers = services.all_providers() if machine else []
+    run_until_signal(logs.show(PoolJournal(), providers, machine, as_json=as_json))
 
 
 @pool.command("bench")

@@ -15,6 +15,11 @@ VMPoolError
         └── GuestFileNotFound
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vm_pool.boot_report import BootReport
+
 
 class VMPoolError(Exception):
     """Base of all errors of this package."""
@@ -48,6 +53,9 @@ class ImageError(VMPoolError):
 class BootTimeout(VMPoolError, TimeoutError):
     """A machine did not become ready in time."""
 
+    report: "BootReport | None" = None
+    """What it said and showed last; None where nobody could look."""
+
 
 class PoolClosed(VMPoolError):
     """A lease was asked of a pool that is closed."""
@@ -59,6 +67,9 @@ class MachineError(VMPoolError):
 
 class MachineLost(MachineError):
     """The machine is gone; only a new one helps."""
+
+    report: "BootReport | None" = None
+    """Of a machine that was lost while it started; None for others."""
 
 
 class GuestTimeout(MachineError, TimeoutError):

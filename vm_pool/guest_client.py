@@ -101,6 +101,7 @@ class GuestMachine:
         self._framebuffer_path = framebuffer
         self._framebuffer: Framebuffer | None = None
         self._presence: sockets.socket | None = None
+        self._lost: str | None = None
 
     @property
     def info(self) -> MachineInfo:
@@ -129,6 +130,10 @@ class GuestMachine:
     async def launched(self) -> list[list[str]]:
         """Command lines that `launch` started, oldest first."""
         return (await self._wire.get_json("/v1/launched", _Launched)).launched
+
+    def lose(self, reason: str) -> None:
+        self._wire.lose(reason)
+        self._lost = reason
 
     async def aclose(self) -> None:
         """Let go of held keys and close the connections; idempotent, and silent when the machine is gone."""
@@ -253,6 +258,8 @@ class GuestMachine:
 
     def _check_presence(self) -> None:
         """A framebuffer file outlives its machine. Raises: `MachineLost` when the guest server has gone."""
+        if self._lost is not None:
+            raise MachineLost(self._lost)
         if self._presence is None:
             return
         try:

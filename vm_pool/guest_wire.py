@@ -106,10 +106,15 @@ class GuestWire:
         self._place: dict[str, Any] = {"socket": socket, "url": url}
         self._token = token
         self._closed = False
+        self._lost: str | None = None
         self.socket = None if socket is None else SocketFile(socket)
         self._transport = httpx2.AsyncHTTPTransport() if self.socket is None else _SocketTransport(self.socket)
         self._headers = {"Accept-Encoding": "identity", **({"Authorization": f"Bearer {token}"} if token else {})}
         self._base_url = url or "http://guest"
+
+    def lose(self, reason: str) -> None:
+        """What is sent from now on, and what is under way when the guest goes, finds it lost for that reason."""
+        self._lost = reason
 
     async def aclose(self) -> None:
         """For good: what is sent afterwards finds the machine lost."""
@@ -135,6 +140,8 @@ class GuestWire:
         repeatable: bool = True,
     ) -> Answer:
         """Any status is an answer. `repeatable`: safe to send once more after a dropped connection."""
+        if self._lost is not None:
+            raise MachineLost(self._lost)
         if self._closed:
             raise MachineLost(f"{self._machine_id}: {method} {path}: this client was closed")
         # By hand and not by a client, which would keep the guest's cookies and go where it says.
@@ -159,9 +166,8 @@ class GuestWire:
         except (TimeoutError, httpx2.TimeoutException) as error:
             raise GuestTimeout(f"{self._machine_id}: no answer to {method} {path} within {timeout_s:g} s") from error
         except httpx2.NetworkError as error:
-            raise MachineLost(
-                f"{self._machine_id}: {method} {path}: {one_line(str(error)) or 'disconnected'}"
-            ) from error
+            reason = f"{self._machine_id}: {method} {path}: {one_line(str(error)) or 'disconnected'}"
+            raise MachineLost(self._lost or reason) from error
         except httpx2.RemoteProtocolError as error:
             raise self._broken_protocol(f"{method} {path}", str(error)) from error
         except httpx2.HTTPError as error:
@@ -227,7 +233,7 @@ class GuestWire:
 
     def _broken_protocol(self, what: str, reason: str) -> MachineLost | GuestError:
         if "disconnected" in reason or "closed" in reason:
-            return MachineLost(f"{self._machine_id}: {what}: {one_line(reason)}")
+            return MachineLost(self._lost or f"{self._machine_id}: {what}: {one_line(reason)}")
         return GuestError(f"{self._machine_id}: {what}: the guest does not speak HTTP: {one_line(reason)}")
 
 

@@ -179,6 +179,11 @@ def default_places(provider: str = "sandbox") -> Places:
     return Places(state.absolute() / provider, _runtime_base() / f"agent-s3-{uid}{suffix}")
 
 
+def pool_folder() -> Path:
+    """What the pools of this user keep: journal, leases, last screens."""
+    return default_places().state.parent / "pool"
+
+
 def machine_uid() -> int:
     """The host uid and gid that machines run as."""
     return HOST_UID if os.geteuid() == 0 else os.geteuid()
@@ -294,6 +299,7 @@ def stray_of(folder: Path, kind: Literal["machine", "snapshot"], size: int) -> S
         created=state.created,
         expires=state.expires,
         labels=state.labels,
+        image=state.image_id,
         path=str(folder),
         bytes_on_disk=size,
     )

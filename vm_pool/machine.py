@@ -89,6 +89,15 @@ class WithClipboard(Protocol):
 
 
 @runtime_checkable
+class Losable(Protocol):
+    """A machine whose user can be told why it is gone."""
+
+    def lose(self, reason: str) -> None:
+        """From now on every call raises `MachineLost` with this reason; the machine itself is stopped by others."""
+        ...
+
+
+@runtime_checkable
 class Shareable(Protocol):
     """A machine that more than one client can speak to at once."""
 

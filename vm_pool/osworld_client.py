@@ -97,6 +97,9 @@ class OSWorldMachine:
         """Command lines that this client has launched, oldest first."""
         return list(self._launched)
 
+    def lose(self, reason: str) -> None:
+        self._wire.lose(reason)
+
     async def aclose(self) -> None:
         await self._wire.aclose()
 

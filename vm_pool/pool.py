@@ -1,47 +1,32 @@
-"""A pool of machines: bounded leases and starts, health checks, replacement of the lost."""
+"""A pool of machines: bounded leases and starts, renewed while the pool lives; spares, replacement of the lost."""
 
 import asyncio
 import os
+import secrets
+import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
 from vm_pool.admission import HostAdmission
-from vm_pool.errors import BootTimeout, MachineError, MachineLost, PoolClosed
+from vm_pool.boot_report import summed_up
+from vm_pool.errors import BootTimeout, MachineError, MachineLost, PoolClosed, VMPoolError
+from vm_pool.lease_book import Lease, LeaseBook
+from vm_pool.lease_keeper import Held, LeaseKeeper, Source, deadline_of, source_name
 from vm_pool.machine import Machine
-from vm_pool.provider import Provider, Snapshot, Spec
+from vm_pool.pool_journal import Notes, PoolJournal
+from vm_pool.provider import Preparing, Provider, Snapshot
 from vm_pool.shield import shielded
-from vm_pool.types import Frozen
 
-Source = Spec | Snapshot
-"""What a machine is started from: a specification, or saved state to fork."""
+__all__ = ["Lease", "Pool", "Source"]
 
+LEASE_S = 60.0
 _HEALTH_S = 5.0
 _START_ATTEMPTS = 2
 _STARTS_PER_CPU = 4
-
-
-class Lease(Frozen):
-    """One loan of a machine, as `Pool.leases` lists it."""
-
-    machine_id: str
-    provider: str
-    image: str
-    labels: Mapping[str, str] = {}
-    since: datetime
-
-
-@dataclass
-class _Loan:
-    """A lease from the inside: its machine changes when it is replaced."""
-
-    source: Source
-    labels: Mapping[str, str]
-    machine: Machine
-    since: datetime
 
 
 class Pool:
@@ -50,6 +35,10 @@ class Pool:
     `concurrency` bounds how many are lent at once, `starts` how many start at once (None: four per
     CPU, since a start mostly waits). Both queues are first come, first served. `admission` bounds the starts of all
     processes on this host together (None: a fresh `HostAdmission`); machines that take none of its memory pass by it.
+
+    `spares`: so many machines of each source that was lent wait for the next leases, started in the background.
+    `lease_s`: leases are renewed while the event loop runs; after so long without that, `pool gc` of another process
+    may take the machines. `journal` and `book` None: in the state folder, where `pool logs` and `pool ls` read them.
     """
 
     def __init__(
@@ -58,23 +47,43 @@ class Pool:
         *,
         concurrency: int,
         starts: int | None = None,
+        spares: int = 0,
+        lease_s: float = LEASE_S,
         admission: HostAdmission | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        journal: PoolJournal | None = None,
+        book: LeaseBook | None = None,
     ) -> None:
         if concurrency < 1:
             raise ValueError(f"concurrency is {concurrency}; a pool lends at least one machine")
+        if spares < 0 or lease_s <= 0:
+            raise ValueError(f"spares is {spares} and lease_s {lease_s}; neither may be negative, and a lease lasts")
         self.provider = provider
         self._places = asyncio.Semaphore(concurrency)
         self._starts = asyncio.Semaphore(starts or _STARTS_PER_CPU * (os.cpu_count() or 1))
         self._admission = admission or HostAdmission()
         self._clock = clock
+        self._notes = Notes(journal or PoolJournal(), provider.name, clock)
+        self._keeper = LeaseKeeper(
+            provider,
+            lease_s=lease_s,
+            clock=clock,
+            book=book or LeaseBook(),
+            notes=self._notes,
+            on_end=self._forget_spare,
+        )
+        self._spares = spares
         self._stack = AsyncExitStack()
         self._open = False
-        self._loans: dict[str, _Loan] = {}
-        self._warm: list[tuple[Source, Machine]] = []
+        self._loans: dict[str, Held] = {}
+        self._idle: list[Held] = []
+        self._prepared: Counter[str] = Counter()
+        """Snapshot id -> how many of its next forks the provider has made ready."""
+        self._filling: dict[str, asyncio.Task[None]] = {}
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self.provider.session())
+        await self._stack.enter_async_context(self._keeper)
         self._open = True
         return self
 
@@ -82,10 +91,14 @@ class Pool:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._open = False
-        idle, self._warm = self._warm, []
+        filling = list(self._filling.values())
+        for task in filling:
+            task.cancel()
         try:
-            for _, machine in idle:
-                await self.provider.stop(machine)
+            await asyncio.gather(*filling, return_exceptions=True)
+            idle, self._idle = self._idle, []
+            for held in idle:
+                await self._stop(held)
         finally:
             await self._stack.__aexit__(kind, error, traceback)
 
@@ -96,41 +109,61 @@ class Pool:
         """Lend a machine; it, or what `replace` put in its place, is stopped when the block is left.
 
         Waits while all places are taken. `labels` are added to the specification's own. `keep_disk` leaves what the
-        provider's `revive` needs. Raises: `PoolClosed`; what the provider raises when no machine can be started.
+        provider's `revive` needs. When the source's `ttl_s` is over the machine is stopped, and using it raises
+        `MachineLost`, which says so. Raises: `PoolClosed`; what the provider raises when no machine can be started.
         """
         self._check_open()
+        request, labels = f"q-{secrets.token_hex(4)}", labels or {}
+        self._notes.add("asked", request, source_name(source), labels)
         async with self._places:
-            machine = await self._take(source, labels or {})
-            loan = _Loan(source, labels or {}, machine, self._clock())
-            self._loans[machine.info.machine_id] = loan
+            held = await self._lend(source, labels, request)
             try:
-                yield machine
+                yield held.machine
+            except MachineLost as error:
+                self._notes.add("lost", *held.known, machine=held.machine.info.machine_id, reason=str(error))
+                raise
             finally:
-                del self._loans[loan.machine.info.machine_id]
-                await shielded(self.provider.stop(loan.machine, keep_disk=keep_disk))
+                del self._loans[held.machine.info.machine_id]
+                await shielded(self._stop(held, keep_disk=keep_disk))
 
     async def replace(self, machine: Machine) -> Machine:
-        """Stop a lent machine, lost or not, and lend another of the same source in its place.
+        """Stop a lent machine, lost or not, and lend another of the same source for the rest of its time.
 
-        Raises: `MachineLost` when it is not lent by this pool; what the provider raises when none can be started.
+        Raises: `MachineLost` when it is not lent by this pool, or its time is over; what the provider raises when none
+        can be started.
         """
         self._check_open()
-        loan = self._loans.get(machine.info.machine_id)
-        if loan is None:
+        held = self._loans.get(machine.info.machine_id)
+        if held is None:
             raise MachineLost(f"{machine.info.machine_id} is not lent by this pool, so it cannot be replaced")
+        if self._clock() >= held.deadline:
+            raise MachineLost(held.ended or f"{machine.info.machine_id}: the time of its lease is over")
         await self.provider.stop(machine)
-        replacement = await self._take(loan.source, loan.labels)
-        del self._loans[machine.info.machine_id]
-        loan.machine = replacement
-        self._loans[replacement.info.machine_id] = loan
-        return replacement
+        fresh = await self._take(held.source, held.labels, held.request)
+        lost, found = machine.info.machine_id, fresh.machine.info.machine_id
+        self._notes.add("replaced", *held.known, machine=lost, reason=f"by {found}")
+        del self._loans[lost]
+        for one in (held, fresh):
+            self._keeper.leave(one)
+        held.machine, held.since, held.ended = fresh.machine, fresh.since, None
+        self._loans[found] = held
+        self._keeper.enter(held)
+        return held.machine
 
     async def warm(self, source: Source, count: int) -> None:
-        """Start machines ahead, so that the next leases of an equal source begin at once; labels are added later."""
+        """Start machines ahead, so that the next leases of an equal source begin at once; labels are added later.
+
+        Raises: what the provider raises when one cannot be started.
+        """
         self._check_open()
         async with asyncio.TaskGroup() as group:
             for _ in range(count):
-                group.create_task(self._start_warm(source))
+                group.create_task(self._add_spare(source))
+
+    def spares(self, source: Source) -> int:
+        """How many machines wait for leases of this source."""
+        prepared = self._prepared[source.snapshot_id] if isinstance(source, Snapshot) else 0
+        return prepared + sum(held.source == source for held in self._idle)
 
     async def healthy(self, machine: Machine, *, timeout_s: float = _HEALTH_S) -> bool:
         """Whether a machine still answers."""
@@ -146,47 +179,130 @@ class Pool:
         return [
             Lease(
                 machine_id=machine_id,
-                provider=loan.machine.info.provider,
-                image=loan.machine.info.image,
-                labels=loan.labels,
-                since=loan.since,
+                provider=held.machine.info.provider,
+                image=held.machine.info.image,
+                labels=held.labels,
+                since=held.since,
+                deadline=held.deadline,
             )
-            for machine_id, loan in self._loans.items()
+            for machine_id, held in self._loans.items()
         ]
 
-    async def _take(self, source: Source, labels: Mapping[str, str]) -> Machine:
-        """A warm machine that answers, else a new one; a start that timed out or broke off is tried once more."""
-        while warm := self._pop_warm(source):
-            if await self.healthy(warm):
-                return warm
-            await self.provider.stop(warm)
-        for _ in range(_START_ATTEMPTS - 1):
+    async def _lend(self, source: Source, labels: Mapping[str, str], request: str) -> Held:
+        try:
+            held = await self._take(source, labels, request)
+        except VMPoolError as error:
+            self._notes.add("refused", request, source_name(source), labels, reason=str(error))
+            raise
+        held.spare, held.labels, held.request, held.since = False, labels, request, self._clock()
+        self._loans[held.machine.info.machine_id] = held
+        self._keeper.enter(held)
+        self._notes.add("lent", *held.known, machine=held.machine.info.machine_id)
+        self._refill(source)
+        return held
+
+    async def _take(self, source: Source, labels: Mapping[str, str], request: str) -> Held:
+        """A spare that answers, else a new machine."""
+        while held := self._pop_spare(source):
             try:
-                return await self._start(source, labels)
-            except (BootTimeout, MachineLost):
+                if await self.healthy(held.machine):
+                    return held
+            except BaseException:
+                await shielded(self._stop(held))
+                raise
+            await self._stop(held)
+        return await self._start(source, labels, request)
+
+    async def _start(self, source: Source, labels: Mapping[str, str], request: str) -> Held:
+        """A start that timed out or broke off is tried once more. What is raised in the end says how it went."""
+        begun = time.monotonic()
+        for attempt in range(1, _START_ATTEMPTS + 1):
+            try:
+                return await self._start_once(source, labels, request)
+            except (BootTimeout, MachineLost) as error:
+                error.report = summed_up(error.report, attempts=attempt, elapsed_s=time.monotonic() - begun)
+                machine = error.report and error.report.machine_id
+                said = {"machine": machine, "reason": str(error), "report": error.report}
+                self._notes.add("failed", request, source_name(source), labels, **said)
+                if attempt == _START_ATTEMPTS:
+                    raise
                 self._check_open()
-        return await self._start(source, labels)
+        raise AssertionError("the last attempt ends in one or the other")
 
-    async def _start_warm(self, source: Source) -> None:
-        self._warm.append((source, await self._start(source, {})))
-
-    async def _start(self, source: Source, labels: Mapping[str, str]) -> Machine:
+    async def _start_once(self, source: Source, labels: Mapping[str, str], request: str) -> Held:
+        asked = time.monotonic()
         async with self._starts, self._admitted():
-            if isinstance(source, Snapshot):
-                return await self.provider.fork(source, labels=labels)
+            begun, since = time.monotonic(), self._clock()
+            self._notes.add("admitted", request, source_name(source), labels, ms=_ms(begun - asked))
+            machine = await self._started(source, labels)
+            took = _ms(time.monotonic() - begun)
+        held = Held(source, machine, request, labels, since, deadline_of(source, since))
+        self._notes.add("ready", *held.known, machine=machine.info.machine_id, ms=took)
+        return held
+
+    async def _started(self, source: Source, labels: Mapping[str, str]) -> Machine:
+        if not isinstance(source, Snapshot):
             return await self.provider.boot(source.model_copy(update={"labels": {**source.labels, **labels}}))
+        if self._prepared[source.snapshot_id]:
+            self._prepared[source.snapshot_id] -= 1
+        return await self.provider.fork(source, labels=labels)
 
     def _admitted(self) -> AbstractAsyncContextManager[None]:
         birth_mib = self.provider.birth_mib
         return self._admission.start(birth_mib) if birth_mib else nullcontext()
 
-    def _pop_warm(self, source: Source) -> Machine | None:
-        for index, (wanted, machine) in enumerate(self._warm):
-            if wanted == source:
-                del self._warm[index]
-                return machine
+    def _refill(self, source: Source) -> None:
+        """Begin to bring the spares of a source to their number, unless that is under way."""
+        key = source.model_dump_json()
+        if self._spares and key not in self._filling:
+            task = self._filling[key] = asyncio.create_task(self._fill(source), name="spares")
+            task.add_done_callback(lambda _: self._filling.pop(key, None))
+
+    async def _fill(self, source: Source) -> None:
+        """One after the other, so that leases are not kept waiting. What cannot be had now the next lease asks for."""
+        try:
+            while self._open and self.spares(source) < self._spares:
+                await self._add_spare(source)
+        except (VMPoolError, OSError) as error:
+            self._notes.add("refused", "", source_name(source), {}, reason=f"no spare: {error}")
+
+    async def _add_spare(self, source: Source) -> None:
+        if isinstance(source, Snapshot) and isinstance(self.provider, Preparing):
+            async with self._starts, self._admitted():
+                await self.provider.prepare(source, 1)
+            self._prepared[source.snapshot_id] += 1
+            return
+        held = await self._start(source, {}, f"q-{secrets.token_hex(4)}")
+        held.spare = True
+        self._idle.append(held)
+        self._keeper.enter(held)
+        self._notes.add("spare", *held.known, machine=held.machine.info.machine_id)
+
+    def _pop_spare(self, source: Source) -> Held | None:
+        for held in self._idle:
+            if held.source == source:
+                self._idle.remove(held)
+                return held
         return None
+
+    def _forget_spare(self, held: Held) -> None:
+        if held in self._idle:
+            self._idle.remove(held)
+
+    async def _stop(self, held: Held, *, keep_disk: bool = False) -> None:
+        """Its lease is kept while it is being stopped."""
+        try:
+            await self.provider.stop(held.machine, keep_disk=keep_disk)
+        finally:
+            self._keeper.leave(held)
+        machine_id = held.machine.info.machine_id
+        kept = "its disk is kept" if keep_disk else None
+        self._notes.add("stopped", *held.known, machine=machine_id, reason=kept)
 
     def _check_open(self) -> None:
         if not self._open:
             raise PoolClosed("this pool is not open; use it inside `async with Pool(...)`")
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 1)

@@ -30,6 +30,8 @@ class Snapshot(Frozen):
     """True: running programs come back as they were. False: files come back and launched programs start afresh."""
     launched: tuple[tuple[str, ...], ...] = ()
     """Command lines that are started again in each fork, in order; empty when memory is included."""
+    ttl_s: int = 4 * 3600
+    """Of its forks, as in `Spec`."""
 
 
 class Stray(Frozen):
@@ -45,7 +47,15 @@ class Stray(Frozen):
     labels: Mapping[str, str] = {}
     path: str
     """Where its state lies on this host."""
+    image: str = ""
+    """Id of the image it needs; "" when it needs none."""
     bytes_on_disk: int = 0
+    lent: datetime | None = None
+    """Since when somebody has it by a lease; None: nobody does, or not by a pool. Filled in by `vm_pool.strays`."""
+    heartbeat: datetime | None = None
+    """When its holder renewed its lease last; None as above."""
+    silent: bool = False
+    """Its owner lives but has not renewed its lease, so that it has lost it. Filled in by `vm_pool.strays`."""
 
 
 class Spec(Frozen):
@@ -132,6 +142,37 @@ class OnThisHost(Protocol):
     """A provider whose machines take room on this host."""
 
     async def footprint(self) -> Footprint: ...
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """A provider that starts machines ahead by itself, more cheaply than by keeping whole ones."""
+
+    async def prepare(self, snapshot: Snapshot, count: int) -> None:
+        """Get ready what the next `count` forks of a snapshot will be; `drop` and the end of the session free it."""
+        ...
+
+
+class Evidence(Frozen):
+    """What a machine said and showed last, bounded."""
+
+    log: str = ""
+    """End of what its processes and its control server wrote."""
+    console: str = ""
+    """End of what its kernel wrote; "" for machines without one of their own."""
+    screen: str | None = None
+    """Path of a PNG on this host; None when there was no picture."""
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A provider that can say what a machine said and showed last, also one of another or of a dead process."""
+
+    name: str
+
+    async def evidence(self, machine_id: str) -> Evidence:
+        """Empty when nothing of it is there. Raises: `HostUnfit`."""
+        ...
 
 
 @runtime_checkable

@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from vm_pool.errors import MachineLost
+from vm_pool.errors import ConfigError, MachineLost
 from vm_pool.provider import Spec, Stray
 from vm_pool.providers.fake import FakeProvider
-from vm_pool.strays import gc, ls, removable
+from vm_pool.strays import gc, ls, removable, remove_image
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -76,3 +76,20 @@ async def test_all_providers_are_listed():
     assert [one.stray.labels for one in await ls([provider, Littered(stray(run="a"))], labels={"run": "a"})] == [
         {"run": "a"}
     ]
+
+
+async def test_an_image_that_something_needs_is_not_removed(tmp_path, monkeypatch):
+    monkeypatch.setenv("AGENT_S3_CACHE", str(tmp_path))
+    image_id = "slim-0123456789abcdef"
+    (tmp_path / "images" / f"{image_id}.partial").mkdir(parents=True)
+    users = [stray().model_copy(update={"image": image_id, "id": f"m-{number}"}) for number in range(5)]
+    provider = Littered(*users)
+    with pytest.raises(ConfigError, match=r"needed by machine m-0 of fake, machine m-1 .* and 2 more; see: agent-s3"):
+        await remove_image(image_id, [provider])
+    provider.left.clear()
+    await remove_image(image_id, [provider])
+    assert list((tmp_path / "images").glob("*.partial")) == []
+
+
+async def test_what_a_hung_process_has_is_removable():
+    assert removable(stray().model_copy(update={"silent": True}), NOW)

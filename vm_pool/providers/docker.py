@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vm_pool import images
+from vm_pool.boot_report import evidence_in, explained, printable, token_in
 from vm_pool.disk import delete_tree
 from vm_pool.errors import BootTimeout, ConfigError, MachineError, MachineLost
 from vm_pool.framebuffer import FRAMEBUFFER_NAME
@@ -36,7 +37,7 @@ from vm_pool.local_state import (
 )
 from vm_pool.machine import Machine
 from vm_pool.owner import this_process
-from vm_pool.provider import CAPABILITIES, Footprint, Snapshot, Spec, Stray
+from vm_pool.provider import CAPABILITIES, Evidence, Footprint, Snapshot, Spec, Stray
 from vm_pool.providers import docker_container as container
 from vm_pool.providers import docker_image, docker_strays, keeping
 from vm_pool.providers.docker_daemon import Daemon, NotInDocker, aside
@@ -104,6 +105,7 @@ class DockerProvider:
             image=state.image_id,
             includes_memory=False,
             launched=state.programs.launched,
+            ttl_s=state.spec.ttl_s,
         )
 
     async def fork(self, snapshot: Snapshot, *, labels: Mapping[str, str] | None = None) -> Machine:
@@ -147,6 +149,12 @@ class DockerProvider:
     def process_ids(self, machine: Machine) -> set[int]:
         """Host process ids of everything that runs in a machine, for measuring."""
         return descendants(self._of(machine).pid)
+
+    async def evidence(self, machine_id: str) -> Evidence:
+        said = await aside(container.log_tail, self.daemon, machine_id)
+        folder = self._places.machine(machine_id)
+        seen, token = await aside(evidence_in, folder), await aside(token_in, folder)
+        return seen.model_copy(update={"log": printable(said, without=token)})
 
     async def footprint(self) -> Footprint:
         return await aside(docker_strays.footprint, self.daemon, self._places)
@@ -213,8 +221,9 @@ class DockerProvider:
             words = container.last_words(self.daemon, state.id)
             return MachineLost(f"the desktop session ended while it started: {words}")
 
-        await unless_it_ends(machine.ready(self._boot_timeout_s), pid, failure)
-        await relaunch(machine, state.programs)
+        async with explained(self, state.id):
+            await unless_it_ends(machine.ready(self._boot_timeout_s), pid, failure)
+            await relaunch(machine, state.programs)
         return machine
 
     def _make_folders(self, folder: MachineFolder, state: DiskState) -> str:

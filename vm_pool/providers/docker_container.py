@@ -21,6 +21,7 @@ _BRIDGE_OPTIONS = {"com.docker.network.bridge.enable_icc": "false"}
 _SHARED_MEMORY = 512 * 2**20
 """Of /dev/shm, in bytes; counts towards the memory limit."""
 _END_S = 10
+_LOG_LINES = 60
 _FORGET = (
     "find /home /tmp /var/tmp -xdev ! -type d \\( -type s -o -name SingletonLock -o -name SingletonCookie"
     " -o -name SingletonSocket -o -path '/tmp/.X*-lock' \\) -delete 2>/dev/null; exec \"$@\""
@@ -147,6 +148,13 @@ def last_words(daemon: Daemon, machine_id: str) -> str:
     with daemon.client(f"read the log of {machine_id}") as client:
         lines = client.logs(container_name(machine_id), tail=1).decode(errors="replace").strip().splitlines()
     return repr(lines[-1]) if lines else "it said nothing"
+
+
+def log_tail(daemon: Daemon, machine_id: str) -> bytes:
+    """The last lines of a container's output; empty when there is no such container."""
+    with contextlib.suppress(NotInDocker), daemon.client(f"read the log of {machine_id}") as client:
+        return bytes(client.logs(container_name(machine_id), tail=_LOG_LINES))
+    return b""
 
 
 def commit(daemon: Daemon, machine_id: str, state: DiskState, place: Path) -> None:

@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+from vm_pool.boot_report import explained, printable
 from vm_pool.disk import delete_tree
 from vm_pool.errors import ConfigError, GuestError, MachineLost
 from vm_pool.local_state import (
@@ -27,7 +28,7 @@ from vm_pool.local_state import (
 from vm_pool.machine import Machine
 from vm_pool.osworld_client import OSWorldMachine
 from vm_pool.owner import this_process
-from vm_pool.provider import Footprint, Snapshot, Spec, Stray
+from vm_pool.provider import Evidence, Footprint, Snapshot, Spec, Stray
 from vm_pool.providers import docker_container as container
 from vm_pool.providers import docker_strays
 from vm_pool.providers.docker_daemon import Daemon, NotInDocker, aside
@@ -131,6 +132,9 @@ class OSWorldContainerProvider:
         """Of a machine: container port to port on 127.0.0.1, for those of `PORTS`."""
         return await aside(self._ports, machine.info.machine_id)
 
+    async def evidence(self, machine_id: str) -> Evidence:
+        return Evidence(log=printable(await aside(container.log_tail, self.daemon, machine_id)))
+
     async def footprint(self) -> Footprint:
         return await aside(docker_strays.footprint, self.daemon, self._places)
 
@@ -184,7 +188,8 @@ class OSWorldContainerProvider:
             raise MachineLost(f"{state.id} ended while it started: {words}")
         machine = OSWorldMachine(_info(state), url=f"http://127.0.0.1:{ports[SERVER]}")
         self._running[state.id] = machine
-        await machine.ready(self._boot_timeout_s)
+        async with explained(self, state.id):
+            await machine.ready(self._boot_timeout_s)
         frame = await machine.screenshot()
         if (frame.width, frame.height) != (state.spec.width, state.spec.height):
             wanted = f"{state.spec.width}x{state.spec.height}"

@@ -72,6 +72,7 @@ def _of(
             created=state.created,
             expires=state.expires,
             labels=state.labels,
+            image=state.image_id,
             path=str(one["Id"]),
             bytes_on_disk=sizes[state.id],
         )

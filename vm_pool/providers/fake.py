@@ -50,6 +50,7 @@ class FakeProvider:
         self._numbers = itertools.count()
         self._starts: Counter[str] = Counter()
         self._labels: dict[str, Mapping[str, str]] = {}
+        self._ttl_s: dict[str, int] = {}
         self._made = datetime.now(UTC)
 
     async def boot(self, spec: Spec) -> FakeMachine:
@@ -58,7 +59,7 @@ class FakeProvider:
         machine = FakeMachine(info, files=self._files, script=self.script, number=len(self.machines))
         if self._prepare is not None:
             self._prepare(machine)
-        return self._started(machine, spec.labels)
+        return self._started(machine, spec.labels, spec.ttl_s)
 
     async def snapshot(self, machine: Machine) -> Snapshot:
         source = self._own(machine)
@@ -66,7 +67,13 @@ class FakeProvider:
             raise MachineLost(f"{source.info.machine_id} is gone")
         snapshot_id = f"fake-snapshot-{next(self._numbers)}"
         self.snapshots[snapshot_id] = copy.deepcopy(source.desktop)
-        return Snapshot(snapshot_id=snapshot_id, provider=self.name, image="fake", includes_memory=True)
+        return Snapshot(
+            snapshot_id=snapshot_id,
+            provider=self.name,
+            image="fake",
+            includes_memory=True,
+            ttl_s=self._ttl_s.get(source.info.machine_id, Spec().ttl_s),
+        )
 
     async def fork(self, snapshot: Snapshot, *, labels: Mapping[str, str] | None = None) -> FakeMachine:
         if snapshot.snapshot_id not in self.snapshots:
@@ -76,7 +83,7 @@ class FakeProvider:
         height, width = desktop.pixels.shape[:2]
         info = fake_info(f"fake-{next(self._numbers)}", width=int(width), height=int(height))
         machine = FakeMachine(info, script=self.script, desktop=desktop, number=len(self.machines))
-        return self._started(machine, labels or {})
+        return self._started(machine, labels or {}, snapshot.ttl_s)
 
     async def revive(self, machine_id: str) -> FakeMachine:
         for machine in self.machines:
@@ -133,8 +140,9 @@ class FakeProvider:
         except GuestTimeout as error:
             raise BootTimeout(f"the new machine was not ready: {error}") from error
 
-    def _started(self, machine: FakeMachine, labels: Mapping[str, str]) -> FakeMachine:
+    def _started(self, machine: FakeMachine, labels: Mapping[str, str], ttl_s: int) -> FakeMachine:
         self.machines.append(machine)
+        self._ttl_s[machine.info.machine_id] = ttl_s
         self._labels[machine.info.machine_id] = labels
         return machine
 

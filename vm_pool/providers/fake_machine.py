@@ -77,6 +77,7 @@ class FakeMachine:
         self.desktop = desktop or blank_desktop(self._info.width, self._info.height, files or {})
         self._ended = asyncio.Event()
         """Shared by all clients of the machine."""
+        self._why: str | None = None
         self.calls = 0
         """How many calls came so far, of all methods."""
         self._number = number
@@ -97,8 +98,9 @@ class FakeMachine:
     def lost(self) -> bool:
         return self._ended.is_set()
 
-    def lose(self) -> None:
-        """From now on the machine is gone."""
+    def lose(self, reason: str | None = None) -> None:
+        """From now on the machine is gone; None: without a word."""
+        self._why = self._why or reason
         self._ended.set()
 
     async def ready(self, timeout_s: float) -> None:  # noqa: ARG002 - a fake one is ready at once
@@ -213,7 +215,7 @@ class FakeMachine:
         if limit is not None and self.calls > limit:
             self.lose()
         if self.lost:
-            raise MachineLost(f"{self._info.machine_id}: its control server has ended")
+            raise MachineLost(self._why or f"{self._info.machine_id}: its control server has ended")
         if self.script.faults[method]:
             raise self.script.faults[method].popleft()
         if self._stranger:

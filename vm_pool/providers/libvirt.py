@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from vm_pool import images
+from vm_pool.boot_report import explained, tail_of
 from vm_pool.disk import delete_tree, tree_bytes
 from vm_pool.errors import BootTimeout, ConfigError, HostUnfit, MachineLost
 from vm_pool.guest_client import GuestMachine
@@ -26,7 +27,7 @@ from vm_pool.images.recipe import RECIPES, VM_SUFFIX
 from vm_pool.local_state import DiskState, folders_in, new_id, read_state, state_of_new, stray_of, write_state
 from vm_pool.machine import Machine
 from vm_pool.owner import this_process
-from vm_pool.provider import Footprint, Snapshot, Spec, Stray
+from vm_pool.provider import Evidence, Footprint, Snapshot, Spec, Stray
 from vm_pool.providers import vm_accel, vm_disk
 from vm_pool.providers.vm_channel import HostChannel, Identity
 from vm_pool.providers.vm_domain import Domain, Memory
@@ -107,7 +108,9 @@ class LibvirtProvider:
         except BaseException:
             await shielded(asyncio.to_thread(delete_tree, folder.path))
             raise
-        return Snapshot(snapshot_id=state.id, provider=self.name, image=state.image_id, includes_memory=True)
+        return Snapshot(
+            snapshot_id=state.id, provider=self.name, image=state.image_id, includes_memory=True, ttl_s=state.spec.ttl_s
+        )
 
     async def fork(self, snapshot: Snapshot, *, labels: Mapping[str, str] | None = None) -> Machine:
         folder = self._places.snapshot(snapshot.snapshot_id)
@@ -159,6 +162,9 @@ class LibvirtProvider:
     async def acceleration(self, image: str) -> vm_accel.Acceleration:
         """How machines of an image run on this host, and why."""
         return (await self._ground(Spec(image=image))).accel
+
+    async def evidence(self, machine_id: str) -> Evidence:
+        return Evidence(console=await asyncio.to_thread(tail_of, self._places.machine(machine_id).console))
 
     async def footprint(self) -> Footprint:
         places = self._places
@@ -262,7 +268,8 @@ class LibvirtProvider:
             Identity(token=token, machine_id=uuid.uuid4().hex, hostname=f"desktop-{state.id[2:]}", size=size)
         )
         await asyncio.to_thread(vm.resume)
-        await self._await_ready(channel, machine, folder, self._fork_timeout_s if saved else self._boot_timeout_s)
+        async with explained(self, state.id):
+            await self._await_ready(channel, machine, folder, self._fork_timeout_s if saved else self._boot_timeout_s)
         return machine
 
     async def _await_ready(

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from vm_pool import images
+from vm_pool.boot_report import evidence_in, explained
 from vm_pool.disk import delete_tree, tree_bytes
 from vm_pool.errors import ConfigError, HostUnfit, MachineLost
 from vm_pool.framebuffer import FRAMEBUFFER_NAME
@@ -35,7 +36,7 @@ from vm_pool.local_state import (
 )
 from vm_pool.machine import Machine
 from vm_pool.owner import this_process
-from vm_pool.provider import CAPABILITIES, Footprint, Snapshot, Spec, Stray
+from vm_pool.provider import CAPABILITIES, Evidence, Footprint, Snapshot, Spec, Stray
 from vm_pool.providers import keeping, sandbox_disk, sandbox_launch
 from vm_pool.providers.sandbox_cgroup import (
     Group,
@@ -95,6 +96,7 @@ class SandboxProvider:
             image=state.image_id,
             includes_memory=False,
             launched=state.programs.launched,
+            ttl_s=state.spec.ttl_s,
         )
 
     async def fork(self, snapshot: Snapshot, *, labels: Mapping[str, str] | None = None) -> Machine:
@@ -135,6 +137,9 @@ class SandboxProvider:
     def process_ids(self, machine: Machine) -> set[int]:
         """Host process ids of everything that runs in a machine, for measuring."""
         return descendants(self._of(machine).process.pid)
+
+    async def evidence(self, machine_id: str) -> Evidence:
+        return await asyncio.to_thread(evidence_in, self._places.machine(machine_id))
 
     async def footprint(self) -> Footprint:
         return await asyncio.to_thread(self._footprint)
@@ -205,8 +210,9 @@ class SandboxProvider:
         info, framebuffer = machine_info(state, self.name), folder.frames / FRAMEBUFFER_NAME
         machine = GuestMachine(info, socket=folder.socket, token=token, framebuffer=framebuffer)
         self._running[state.id] = Running(machine, process, folder, group, image, state)
-        await unless_it_ends(machine.ready(self._boot_timeout_s), process.pid, lambda: start_failure(folder.log))
-        await relaunch(machine, state.programs)
+        async with explained(self, state.id):
+            await unless_it_ends(machine.ready(self._boot_timeout_s), process.pid, lambda: start_failure(folder.log))
+            await relaunch(machine, state.programs)
         return machine
 
     def _make_group(self, state: DiskState) -> Group | None:
