@@ -131,11 +131,18 @@ def lacks_vm(image: str = "slim") -> Lack | None:
     return None
 
 
+def lacks_chaos() -> Lack | None:
+    """It takes ten minutes, so it is asked for by name."""
+    asked = os.environ.get("AGENT_S3_TEST_CHAOS")
+    return None if asked else Lack("nobody asked for ten minutes of chaos", "AGENT_S3_TEST_CHAOS=1 make test")
+
+
 CHECKS: dict[str, Callable[..., Lack | None]] = {
     "desktop": lacks_desktop,
     "local_model": lacks_local_model,
     "browser": lacks_browser,
     "docker": lacks_docker,
+    "chaos": lacks_chaos,
     "vm": lacks_vm,
 }
 """Marker -> what is checked before its tests, with the marker's arguments: `desktop("desktop")` names an image."""

@@ -17,7 +17,7 @@ from typing import Self
 from vm_pool.provider import Footprint, OnThisHost, Provider
 from vm_pool.types import Frozen
 
-_COMMAND_LIMIT = 60
+_COMMAND_LIMIT = 200
 
 
 class Holdings(Frozen):
@@ -75,6 +75,13 @@ async def holdings(providers: Sequence[Provider], *, folders: Sequence[Path] = (
     }
     seen = await asyncio.to_thread(_seen_by_this_host, prints)
     return seen.model_copy(update={"strays": frozenset(strays)})
+
+
+def running(folders: Iterable[Path]) -> list[tuple[int, str]]:
+    """Processes that name these folders or live in a mount namespace that does: id and command line, by id. Blocks."""
+    marks = list({mark for folder in folders for mark in _marks(folder)})
+    named = (name.split(maxsplit=2) for name in _processes(marks)[0])
+    return sorted((int(words[0]), " ".join(words[2:])) for words in named)
 
 
 def _seen_by_this_host(prints: Sequence[Footprint]) -> Holdings:

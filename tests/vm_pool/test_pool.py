@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from vm_pool.errors import BootTimeout, HostUnfit, MachineLost, PoolClosed
-from vm_pool.pool import Pool
+from vm_pool.errors import BootTimeout, HostBusy, HostUnfit, MachineLost, PoolClosed
+from vm_pool.pool import Pool, Source
 from vm_pool.provider import Spec
 from vm_pool.providers.fake import FakeProvider
 from vm_pool.providers.fake_desktop import Script
@@ -177,3 +177,79 @@ def test_a_pool_lends_at_least_one_machine():
 async def _hold(pool: Pool) -> None:
     async with pool.lease(SPEC):
         await asyncio.sleep(10)
+
+
+async def spares_of(pool: Pool, source: Source, count: int) -> None:
+    """Wait until so many wait."""
+    async with asyncio.timeout(30):
+        while pool.spares(source) != count:  # noqa: ASYNC110 - filled in the background
+            await asyncio.sleep(0.002)
+
+
+async def test_spares_of_what_was_lent_are_filled_in_the_background_and_dropped_on_close():
+    provider = FakeProvider()
+    async with Pool(provider, concurrency=1, spares=2) as pool:
+        assert pool.spares(SPEC) == 0
+        async with pool.lease(SPEC):
+            await spares_of(pool, SPEC, 2)
+        assert alive(provider) == 2
+        async with pool.lease(SPEC) as machine:
+            assert machine is provider.machines[1]
+            await spares_of(pool, SPEC, 2)
+        assert len(provider.machines) == 4
+    assert alive(provider) == 0
+
+
+async def test_each_snapshot_has_spares_of_its_own():
+    provider = FakeProvider(files={"/home/user/a": b"1"})
+    async with Pool(provider, concurrency=2, spares=1) as pool:
+        async with pool.lease(SPEC) as original:
+            first = await provider.snapshot(original)
+            await original.write("/home/user/a", b"2")
+            second = await provider.snapshot(original)
+        for snapshot, content in ((first, b"1"), (second, b"2")):
+            async with pool.lease(snapshot):
+                await spares_of(pool, snapshot, 1)
+            async with pool.lease(snapshot) as fork:
+                assert await fork.read("/home/user/a") == content
+
+
+async def test_spares_that_cannot_be_had_do_not_disturb_leases():
+    class Small(FakeProvider):
+        async def boot(self, spec):
+            if alive(self):
+                raise HostBusy("no room for another")
+            return await super().boot(spec)
+
+    async with Pool(Small(), concurrency=1, spares=1) as pool:
+        for _ in range(3):
+            async with pool.lease(SPEC) as machine:
+                await asyncio.sleep(0.01)
+                assert await pool.healthy(machine)
+
+
+async def test_a_provider_that_prepares_forks_itself_is_asked_for_so_many():
+    class Preparing(FakeProvider):
+        def __init__(self):
+            super().__init__()
+            self.prepared: list[int] = []
+
+        async def prepare(self, snapshot, count):
+            self.prepared.append(count)
+
+    provider = Preparing()
+    async with Pool(provider, concurrency=2, spares=2) as pool:
+        async with pool.lease(SPEC) as original:
+            snapshot = await provider.snapshot(original)
+        async with pool.lease(snapshot):
+            await spares_of(pool, snapshot, 2)
+        assert provider.prepared == [1, 1]
+        async with pool.lease(snapshot):
+            await spares_of(pool, snapshot, 2)
+        assert provider.prepared == [1, 1, 1]
+
+
+@pytest.mark.parametrize("wrong", [{"spares": -1}, {"lease_s": 0}])
+def test_a_pool_keeps_no_fewer_spares_than_none_and_leases_that_last(wrong):
+    with pytest.raises(ValueError, match="neither may be negative"):
+        Pool(FakeProvider(), concurrency=1, **wrong)

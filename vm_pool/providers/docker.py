@@ -306,6 +306,8 @@ class DockerProvider:
             self._remove_machine(stray.id)
         elif stray.kind == "snapshot":
             self._remove_snapshot(stray.id)
+        elif stray.kind == "network":
+            container.remove_network(self.daemon, stray.path)
         else:
             docker_image.remove(self.daemon, stray.path)
 

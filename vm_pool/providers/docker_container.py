@@ -123,6 +123,12 @@ def check_network(network: str) -> None:
         raise ConfigError(f"containers have no network {network!r}; use one of: {', '.join(NETWORKS)}")
 
 
+def remove_network(daemon: Daemon, network_id: str) -> None:
+    """Idempotent. One that a container came to meanwhile stays."""
+    with contextlib.suppress(NotInDocker, DockerConflict), daemon.client("remove an unused network") as client:
+        client.remove_network(network_id)
+
+
 def start_again(daemon: Daemon, machine_id: str) -> int:
     """Start a container that is there. Returns the id of its first process; 0 when it has ended already."""
     with daemon.client(f"start {machine_id}") as client:

@@ -6,24 +6,32 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vm_pool import images
-from vm_pool.local_state import Places, folders_in, machine_uid, stray_of
+from vm_pool.local_state import BEING_MADE, Places, folders_in, machine_uid, stray_of
 from vm_pool.provider import Footprint, Stray
 from vm_pool.providers.docker_container import ID, PLACE, state_in
 from vm_pool.providers.docker_daemon import Daemon
-from vm_pool.providers.docker_image import IMAGE, KIND, UID
+from vm_pool.providers.docker_image import IMAGE, KIND, UID, reference
 
 
 def find(daemon: Daemon, places: Places) -> list[Stray]:
-    """Machines and snapshots of this state folder, and imported images whose trees are gone; oldest first."""
+    """Machines and snapshots of this state folder; imported images that no image here is the source of any more, and
+    networks, as far as nothing uses them; oldest first."""
     ours = {"label": f"{PLACE}={places.state}"}
     with daemon.client("list what there is") as client:
         containers = client.containers(all=True, size=True, filters=ours)
         saved = client.images(filters={"label": [ours["label"], f"{KIND}=snapshot"]})
         bases = client.images(filters={"label": [f"{KIND}=base", f"{UID}={machine_uid()}"]})
+        networks = [
+            network
+            for network in client.networks(filters={"label": f"{KIND}=network"})
+            if not client.containers(all=True, filters={"network": network["Id"]})
+        ]
+        parents = {image["ParentId"] for image in client.images(all=True)}
+        used = {one["ImageID"] for one in client.containers(all=True)}
     base_bytes = {base["Labels"][IMAGE]: int(base["Size"]) for base in bases}
     machines = {path.name: path for path in [*places.runtimes(), *folders_in(places.machines)]}
     found = [*_of("machine", containers, machines, {}), *_of("snapshot", saved, _snapshots(places), base_bytes)]
-    found += _orphaned(bases)
+    found += [*_orphaned([base for base in bases if base["Id"] not in parents | used]), *map(_unused_network, networks)]
     return sorted(found, key=lambda stray: stray.created)
 
 
@@ -87,10 +95,10 @@ def _bytes_of(one: Mapping[str, Any], base_bytes: Mapping[str, int]) -> int:
 
 
 def _orphaned(bases: list[dict[str, Any]]) -> Iterator[Stray]:
-    known = {image.id for image in images.ls() if image.state == "ready"}
+    wanted = {reference(image) for image in images.ls() if image.state == "ready" and not image.is_vm}
     for base in bases:
         image_id, created = base["Labels"][IMAGE], datetime.fromtimestamp(base["Created"], tz=UTC)
-        if image_id not in known:
+        if wanted.isdisjoint(base["RepoTags"] or ()):
             yield Stray(
                 kind="image",
                 id=image_id,
@@ -101,3 +109,17 @@ def _orphaned(bases: list[dict[str, Any]]) -> Iterator[Stray]:
                 path=str(base["Id"]),
                 bytes_on_disk=int(base["Size"]),
             )
+
+
+def _unused_network(network: Mapping[str, Any]) -> Stray:
+    """Made again when it is needed."""
+    created = datetime.fromisoformat(network["Created"][:19] + "+00:00")
+    return Stray(
+        kind="network",
+        id=str(network["Name"]),
+        owner_pid=None,
+        owner_alive=False,
+        created=created,
+        expires=created + BEING_MADE,
+        path=str(network["Id"]),
+    )

@@ -8,20 +8,21 @@ import stat
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, Generator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from vm_pool.disk import delete_tree
-from vm_pool.errors import ConfigError, GuestError, GuestFileNotFound, MachineError, MachineLost
+from vm_pool.errors import BootTimeout, ConfigError, GuestError, GuestFileNotFound, MachineError, MachineLost
 from vm_pool.events import Text
+from vm_pool.holdings import holdings
 from vm_pool.local_state import HOST_UID, Places
 from vm_pool.machine import Machine
-from vm_pool.provider import Spec
+from vm_pool.provider import Evidence, Spec
 from vm_pool.providers.docker import DockerProvider
 from vm_pool.providers.docker_daemon import Daemon
-from vm_pool.strays import gc
+from vm_pool.strays import gc, removable
 
 pytestmark = [pytest.mark.docker, pytest.mark.desktop]
 
@@ -287,6 +288,55 @@ async def test_networks_are_had_on_request_only(provider: DockerProvider, docker
     assert (networks["agent-s3-bridge"], networks["agent-s3-internal"]) == (False, True)
     with pytest.raises(ConfigError, match="no network 'nat'; use one of: none, bridge, internal"):
         await provider.boot(SLIM.model_copy(update={"network": "nat"}))
+
+
+async def test_networks_are_collected_when_no_machine_is_on_them(provider: DockerProvider, dockerd: Daemon) -> None:
+    later = datetime.now(UTC) + timedelta(hours=1)
+    machine = await provider.boot(SLIM.model_copy(update={"network": "internal"}))
+    before = {stray.id for stray in await provider.strays()}
+    assert "agent-s3-internal" not in before
+    await provider.stop(machine)
+    networks = [stray for stray in await provider.strays() if stray.id == "agent-s3-internal"]
+    assert [stray.kind for stray in networks] == ["network"]
+    assert not removable(networks[0], networks[0].created)
+    assert removable(networks[0], later)
+    for _ in range(2):
+        await provider.remove(networks[0])
+    with dockerd.client("list networks") as client:
+        assert "agent-s3-internal" not in {network["Name"] for network in client.networks()}
+    await provider.stop(await provider.boot(SLIM.model_copy(update={"network": "internal"})))
+
+
+async def test_what_a_container_said_and_showed_can_be_seen_from_outside(
+    provider: DockerProvider, dockerd: Daemon, places: Places
+) -> None:
+    machine = await provider.boot(SLIM)
+    elsewhere = DockerProvider(host=dockerd.host, places=places)
+    evidence = await elsewhere.evidence(machine.info.machine_id)
+    assert evidence.screen is not None
+    assert (await elsewhere.evidence("m-0000000000")) == Evidence()
+
+
+async def test_a_container_that_is_late_is_explained(dockerd: Daemon, places: Places) -> None:
+    provider = DockerProvider(host=dockerd.host, places=places, boot_timeout_s=0.001)
+    async with provider.session():
+        with pytest.raises(BootTimeout, match="see: agent-s3 pool logs m-") as caught:
+            await provider.boot(SLIM)
+    assert caught.value.report is not None
+    assert caught.value.report.provider == "docker"
+
+
+async def test_all_of_a_container_is_counted_until_it_is_gone(provider: DockerProvider) -> None:
+    await provider.stop(await provider.boot(SLIM))  # the image is imported now
+    before = await holdings([provider])
+    machine = await provider.boot(SLIM)
+    snapshot = await provider.snapshot(machine)
+    held = await holdings([provider]) - before
+    assert (len(held.containers), len(held.images), len(held.namespaces)) == (1, 1, 1)
+    assert "Xvfb" in " ".join(held.processes)
+    await provider.drop(snapshot)
+    await provider.stop(machine)
+    assert not await holdings([provider]) - before
 
 
 async def test_machines_on_one_network_do_not_reach_each_other(provider: DockerProvider) -> None:

@@ -1,0 +1,290 @@
+"""The chaos run: load, kills, a collection, and the count of what is left."""
+
+import asyncio
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from benchmarks.chaos.dockerd import OwnDaemon
+from vm_pool import strays
+from vm_pool.disk import delete_tree
+from vm_pool.errors import VMPoolError
+from vm_pool.holdings import Holdings, holdings, running
+from vm_pool.provider import OnThisHost, Provider
+from vm_pool.providers import make_provider
+from vm_pool.types import Frozen
+
+_COLLECT_EVERY_S = 30.0
+_END_S = 90.0
+_IDS = re.compile(r"\b[msq]-[0-9a-f]{6,}\S*|/\S+|\b\d+(?:\.\d+)?\b")
+
+Note = Callable[[str], None]
+
+
+class Plan(Frozen):
+    """What is done for how long."""
+
+    seconds: float = 600.0
+    providers: tuple[str, ...] = ("sandbox",)
+    """Each has one process under load."""
+    image: str = "slim"
+    seed: int = 0
+    every_s: float = 2.0
+    """Mean time between two kills."""
+
+
+class Chaos(Frozen):
+    """What came of it."""
+
+    plan: Plan
+    killed: Mapping[str, int]
+    """By kind of process."""
+    leases: Mapping[str, Mapping[str, int]]
+    """By provider: how many were given, returned, lost and refused."""
+    reasons: Mapping[str, int]
+    """Of what was lost or refused, numbers and names left out, to how often."""
+    unreasoned: int
+    """Losses and refusals without a reason."""
+    faults: tuple[str, ...]
+    """Ends of processes under load that were no kill of ours: their last words."""
+    collected: int
+    """How many things `pool gc` removed, in all."""
+    not_collected: tuple[str, ...]
+    """What it could not remove at the end, with the reason."""
+    left: tuple[str, ...]
+    """What was there at the end and not at the beginning, after one collection."""
+
+    @property
+    def holds(self) -> bool:
+        given = all(counts.get("given", 0) for counts in self.leases.values())
+        return given and not (self.left or self.faults or self.not_collected or self.unreasoned)
+
+
+class _Worker:
+    """One process under load, started again when it was killed."""
+
+    def __init__(self, provider: str, image: str):
+        self.provider = provider
+        self.counts: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self.unreasoned = 0
+        self.faults: list[str] = []
+        self.killed = False
+        self._image = image
+        self._starts = 0
+        self._process: asyncio.subprocess.Process | None = None
+        self._reading: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """None when it does not run."""
+        return self._process.pid if self._process and self._process.returncode is None else None
+
+    async def start(self, seed: int) -> None:
+        """Idempotent; says first what became of the one before."""
+        if self.pid is not None:
+            return
+        await self._look_back()
+        argv = [sys.executable, "-m", "benchmarks.chaos.load", self.provider, self._image, str(seed + self._starts)]
+        self._starts, self.killed = self._starts + 1, False
+        self._process = await asyncio.create_subprocess_exec(
+            *argv, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        self._reading = asyncio.create_task(self._read(self._process))
+
+    async def end(self) -> None:
+        """Let it give everything back; one that does not end in time is killed, which is a fault."""
+        if self._process is not None and self.pid is not None:
+            self._process.terminate()
+            try:
+                await asyncio.wait_for(self._process.wait(), _END_S)
+            except TimeoutError:
+                self.faults.append(f"{self.provider}: did not end within {_END_S:g} s of SIGTERM")
+                self._process.kill()
+                self.killed = True
+        await self._look_back()
+
+    async def _look_back(self) -> None:
+        if self._process is None or self._reading is None:
+            return
+        await self._reading
+        code = await self._process.wait()
+        if code != 0 and not self.killed:
+            self.faults.append(f"{self.provider}: ended with {code}: {self._last_words}")
+        self._process = None
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        errors = asyncio.create_task(process.stderr.read())
+        async for line in process.stdout:
+            with suppress(ValueError):
+                self._count(json.loads(line))
+        self._last_words = (await errors).decode(errors="replace")[-3000:]
+
+    def _count(self, said: Mapping[str, str]) -> None:
+        what, detail = said["what"], said["detail"]
+        self.counts[what] += 1
+        if what in ("lost", "refused"):
+            self.reasons[f"{self.provider} {what}: {_IDS.sub('*', detail)[:120]}"] += 1
+            self.unreasoned += not detail.partition(": ")[2].strip()
+
+
+async def run(plan: Plan, *, on_note: Note = lambda _: None) -> Chaos:
+    """Raises: `VMPoolError` when a provider does not work here at all."""
+    with tempfile.TemporaryDirectory(prefix="s3c-", dir="/var/tmp") as name:
+        folder = Path(name)
+        await asyncio.to_thread(folder.chmod, 0o711)
+        before = {key: os.environ.get(key) for key in ("AGENT_S3_STATE", "DOCKER_HOST")}
+        os.environ["AGENT_S3_STATE"] = name
+        try:
+            async with _daemon(plan) as daemon:
+                return await _run(plan, daemon, on_note)
+        finally:
+            for key, value in before.items():
+                os.environ.pop(key, None)
+                if value is not None:
+                    os.environ[key] = value
+            await asyncio.to_thread(_clear, folder)
+
+
+@asynccontextmanager
+async def _daemon(plan: Plan) -> AsyncGenerator[OwnDaemon | None]:
+    """One of our own where containers are among what is tried."""
+    if "docker" not in plan.providers:
+        yield None
+        return
+    roomy = shutil.disk_usage("/dev/shm").free > 4 * 2**30  # noqa: S108 - a fresh name below
+    with tempfile.TemporaryDirectory(prefix="s3d-", dir="/dev/shm" if roomy else "/var/tmp") as name:  # noqa: S108
+        daemon = OwnDaemon(Path(name))
+        os.environ["DOCKER_HOST"] = daemon.host
+        try:
+            await daemon.start()
+            yield daemon
+        finally:
+            await daemon.end()
+
+
+async def _run(plan: Plan, daemon: OwnDaemon | None, on_note: Note) -> Chaos:
+    providers = [make_provider(name) for name in plan.providers]
+    before = await holdings(providers)
+    workers = [_Worker(name, plan.image) for name in plan.providers]
+    killed, collected = await _rage(plan, providers, workers, daemon, on_note)
+    on_note("ending what is under load")
+    if daemon is not None:
+        await daemon.start()
+    await asyncio.gather(*(worker.end() for worker in workers))
+    last = await strays.gc(providers, idle_too=True)
+    left = await _left(providers, before)
+    on_note(f"{len(left)} things left")
+    return Chaos(
+        plan=plan,
+        killed=dict(sorted(killed.items())),
+        leases={worker.provider: dict(worker.counts) for worker in workers},
+        reasons=dict(sum((worker.reasons for worker in workers), Counter[str]()).most_common()),
+        unreasoned=sum(worker.unreasoned for worker in workers),
+        faults=tuple(fault for worker in workers for fault in worker.faults),
+        collected=collected + len(last.removed),
+        not_collected=tuple(f"{stray.kind} {stray.id}: {reason}" for stray, reason in last.failed),
+        left=tuple(left),
+    )
+
+
+async def _left(providers: Sequence[Provider], before: Holdings) -> list[str]:
+    return (await holdings(providers) - before).lines()
+
+
+async def _rage(
+    plan: Plan, providers: Sequence[Provider], workers: Sequence[_Worker], daemon: OwnDaemon | None, on_note: Note
+) -> tuple[Counter[str], int]:
+    """Keep everything running, and kill one process after the other."""
+    rng = random.Random(plan.seed)  # noqa: S311 - to be repeatable
+    begun, swept = time.monotonic(), time.monotonic()
+    killed: Counter[str] = Counter()
+    collected = 0
+    while (passed := time.monotonic() - begun) < plan.seconds:
+        if daemon is not None:
+            await daemon.start()
+        for worker in workers:
+            await worker.start(plan.seed)
+        await asyncio.sleep(min(rng.expovariate(1 / plan.every_s), 5 * plan.every_s, plan.seconds - passed))
+        if victim := await _victim(rng, providers, workers, daemon):
+            killed[_kill(*victim, workers)] += 1
+        if time.monotonic() - swept > _COLLECT_EVERY_S:
+            swept = time.monotonic()
+            collected += await _collect(providers)
+            on_note(f"{passed:.0f} s: {sum(killed.values())} killed, {_given(workers)} leases given")
+    return killed, collected
+
+
+async def _collect(providers: Sequence[Provider]) -> int:
+    """As a user would meanwhile; a daemon that is down now is for later."""
+    with suppress(VMPoolError):
+        return len((await strays.gc(providers)).removed)
+    return 0
+
+
+async def _victim(
+    rng: random.Random, providers: Sequence[Provider], workers: Sequence[_Worker], daemon: OwnDaemon | None
+) -> tuple[str, int] | None:
+    """A kind that there is, each as likely as the others, and one process of it."""
+    folders: list[Path] = []
+    for provider in providers:
+        if isinstance(provider, OnThisHost):
+            with suppress(VMPoolError):
+                folders += (await provider.footprint()).folders
+    found: dict[str, list[int]] = {}
+    for pid, command in await asyncio.to_thread(running, folders):
+        found.setdefault(kind_of(command), []).append(pid)
+    for worker in workers:
+        if worker.pid is not None:
+            found.setdefault("pool", []).append(worker.pid)
+    if daemon is not None and daemon.pid is not None:
+        found["dockerd"] = [daemon.pid]
+    if not found:
+        return None
+    kind = rng.choice(sorted(found))
+    return kind, rng.choice(found[kind])
+
+
+def kind_of(command: str) -> str:
+    """What a process of a machine is, by its command line."""
+    for mark, kind in (
+        ("qemu-system", "qemu"),
+        ("Xvfb", "Xvfb"),
+        ("agent-s3/guest/main.py", "guest server"),
+        ("qemu-img", "disk tool"),
+    ):
+        if mark in command.split(" --", 1)[0]:
+            return kind
+    return "sandbox" if command.startswith(("bwrap", "unshare", "setpriv")) else "program"
+
+
+def _kill(kind: str, pid: int, workers: Sequence[_Worker]) -> str:
+    for worker in workers:
+        if worker.pid == pid:
+            worker.killed = True
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    return kind
+
+
+def _given(workers: Sequence[_Worker]) -> int:
+    return sum(worker.counts["given"] for worker in workers)
+
+
+def _clear(folder: Path) -> None:
+    """What machines made in it may be locked."""
+    for part in folder.iterdir():
+        if part.is_dir():
+            delete_tree(part)
