@@ -141,12 +141,15 @@ class Places:
         return self.state / "guests"
 
     def runtimes(self) -> list[Path]:
-        """Runtime folders of machines whose disks are here; and those that were cut short before they said whose."""
+        """Runtime folders of machines whose disks are here, of those that were cut short before they said whose, and of
+        those whose state folder as a whole is gone.
+        """
         return [folder for folder in folders_in(self.runtime) if self._owns(folder)]
 
     def _owns(self, runtime: Path) -> bool:
         with contextlib.suppress(OSError):
-            return MachineFolder(self.machines, runtime).disk_link.readlink().parent == self.machines
+            home = MachineFolder(self.machines, runtime).disk_link.readlink().parent
+            return home == self.machines or not home.exists()
         return True
 
     def machine(self, machine_id: str) -> MachineFolder:

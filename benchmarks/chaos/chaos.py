@@ -28,6 +28,10 @@ _COLLECT_EVERY_S = 30.0
 _END_S = 90.0
 _IDS = re.compile(r"\b[msq]-[0-9a-f]{6,}\S*|/\S+|\b\d+(?:\.\d+)?\b")
 
+_WEIGHTS = {"dockerd": 0.15, "pool": 0.3}
+"""Of kinds whose death costs many leases; 1 for the others."""
+_LOADED_S = 300.0
+
 Note = Callable[[str], None]
 
 
@@ -179,11 +183,14 @@ async def _run(plan: Plan, daemon: OwnDaemon | None, on_note: Note) -> Chaos:
     providers = [make_provider(name) for name in plan.providers]
     before = await holdings(providers)
     workers = [_Worker(name, plan.image) for name in plan.providers]
-    killed, collected = await _rage(plan, providers, workers, daemon, on_note)
-    on_note("ending what is under load")
-    if daemon is not None:
-        await daemon.start()
-    await asyncio.gather(*(worker.end() for worker in workers))
+    try:
+        await _under_load(plan, workers, on_note)
+        killed, collected = await _rage(plan, providers, workers, daemon, on_note)
+        if daemon is not None:
+            await daemon.start()
+    finally:
+        on_note("ending what is under load")
+        await asyncio.gather(*(worker.end() for worker in workers))
     last = await strays.gc(providers, idle_too=True)
     left = await _left(providers, before)
     on_note(f"{len(left)} things left")
@@ -202,6 +209,16 @@ async def _run(plan: Plan, daemon: OwnDaemon | None, on_note: Note) -> Chaos:
 
 async def _left(providers: Sequence[Provider], before: Holdings) -> list[str]:
     return (await holdings(providers) - before).lines()
+
+
+async def _under_load(plan: Plan, workers: Sequence[_Worker], on_note: Note) -> None:
+    """Wait until each provider has lent a machine; what cannot even that is left to the result to say."""
+    for worker in workers:
+        await worker.start(plan.seed)
+    deadline = time.monotonic() + _LOADED_S
+    while any(worker.pid and not worker.counts["given"] for worker in workers) and time.monotonic() < deadline:  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
+    on_note(f"under load: {_given(workers)} leases given")
 
 
 async def _rage(
@@ -237,7 +254,7 @@ async def _collect(providers: Sequence[Provider]) -> int:
 async def _victim(
     rng: random.Random, providers: Sequence[Provider], workers: Sequence[_Worker], daemon: OwnDaemon | None
 ) -> tuple[str, int] | None:
-    """A kind that there is, each as likely as the others, and one process of it."""
+    """A kind that there is, and one process of it."""
     folders: list[Path] = []
     for provider in providers:
         if isinstance(provider, OnThisHost):
@@ -253,7 +270,8 @@ async def _victim(
         found["dockerd"] = [daemon.pid]
     if not found:
         return None
-    kind = rng.choice(sorted(found))
+    kinds = sorted(found)
+    kind = rng.choices(kinds, [_WEIGHTS.get(kind, 1.0) for kind in kinds])[0]
     return kind, rng.choice(found[kind])
 
 

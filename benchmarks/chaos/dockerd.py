@@ -35,7 +35,9 @@ class OwnDaemon:
         if dockerd is None:
             raise HostUnfit("dockerd is missing; run: sudo apt-get install -y docker.io")
         places = [f"--data-root={self.folder}/data", f"--exec-root={self.folder}/exec", f"--pidfile={self.folder}/pid"]
-        (self.folder / "pid").unlink(missing_ok=True)
+        # Its containerd died with it, but where nobody reaps the dead their numbers seem to be in use.
+        for left in ("pid", "exec/containerd/containerd.pid"):
+            (self.folder / left).unlink(missing_ok=True)
         with (self.folder / "log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *(dockerd, *places, f"--host={self.host}", "--bridge=none", "--iptables=false"),

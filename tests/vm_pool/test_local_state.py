@@ -49,5 +49,16 @@ async def test_what_was_cut_short_while_it_was_deleted_is_collected(places):
     assert [*places.machines.iterdir(), *places.snapshots.iterdir()] == []
 
 
+async def test_what_a_deleted_state_folder_left_is_collected_by_whoever_looks(places, tmp_path):
+    (tmp_path / "other" / "machines").mkdir(parents=True)
+    for name, home in (("m-1", "other"), ("m-2", "deleted")):
+        (places.runtime / name).mkdir()
+        (places.runtime / name / "disk").symlink_to(tmp_path / home / "machines" / name)
+    provider = SandboxProvider(places=places)
+    collected = await gc([provider], now=NOW + timedelta(hours=1))
+    assert [stray.id for stray in collected.removed] == ["m-2"]
+    assert [path.name for path in places.runtime.iterdir()] == ["m-1"]
+
+
 def test_what_goes_while_it_is_looked_at_is_nothing(places):
     assert stray_of(places.machines / "m-gone", "machine", 0) is None

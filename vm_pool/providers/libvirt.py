@@ -151,6 +151,9 @@ class LibvirtProvider:
         if running := self._running.get(stray.id):
             await shielded(self._stop(running, keep_disk=False))
             return
+        if stray.kind == "host":
+            await shielded(asyncio.to_thread(delete_tree, self._places.hosts / stray.id))
+            return
         parent = self._places.machines if stray.kind == "machine" else self._places.snapshots
         await shielded(asyncio.to_thread(vm_disk.end_elsewhere, parent / stray.id))
         await shielded(asyncio.to_thread(delete_tree, parent / stray.id))
@@ -396,7 +399,26 @@ class LibvirtProvider:
     def _strays(self) -> list[Stray]:
         machines = [stray_of(path, "machine", tree_bytes(path)) for path in folders_in(self._places.machines)]
         snapshots = [stray_of(path, "snapshot", tree_bytes(path)) for path in folders_in(self._places.snapshots)]
-        return sorted(filter(None, [*machines, *snapshots]), key=lambda stray: stray.created)
+        hosts = map(_dead_host, self._places.dead_hosts())
+        return sorted(filter(None, [*machines, *snapshots, *hosts]), key=lambda stray: stray.created)
+
+
+def _dead_host(folder: Path) -> Stray | None:
+    """libvirt's own files of a process that has ended; None when they went meanwhile."""
+    with suppress(FileNotFoundError):
+        made = datetime.fromtimestamp(folder.stat().st_mtime, tz=UTC)
+        pid = int(folder.name.lstrip(".").partition("-")[0])
+        return Stray(
+            kind="host",
+            id=folder.name,
+            owner_pid=pid,
+            owner_alive=False,
+            created=made,
+            expires=None,
+            path=str(folder),
+            bytes_on_disk=tree_bytes(folder),
+        )
+    return None
 
 
 def _ended(vm: Vm) -> bool:

@@ -102,9 +102,13 @@ class VmPlaces:
 
     def sweep_hosts(self) -> None:
         """Remove libvirt's files of processes that have ended."""
-        for folder in folders_in(self.hosts):
-            if process_started(int(folder.name.partition("-")[0])) is None:
-                shutil.rmtree(folder, ignore_errors=True)
+        for folder in self.dead_hosts():
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def dead_hosts(self) -> list[Path]:
+        """libvirt's files of processes that have ended."""
+        folders = [(folder, folder.name.lstrip(".").partition("-")[0]) for folder in folders_in(self.hosts)]
+        return [folder for folder, pid in folders if pid.isdecimal() and process_started(int(pid)) is None]
 
 
 def default_vm_places() -> VmPlaces:
