@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 import cli
+from viewer.certificates import print_certificate
+from vm_pool.contract.certify import Certificate
+from vm_pool.provider import Spec
 from vm_pool.providers.fake import FakeProvider
 from vm_pool.providers.fake_desktop import Script
 from vm_pool.providers.fake_faults import Nonsense
@@ -33,6 +36,25 @@ def test_as_json_it_is_one_object_with_a_result_for_each_check(capsys: pytest.Ca
     assert len(shown["results"]) > 100
     assert {result["outcome"] for result in shown["results"]} == {"passed", "not_applicable"}
     assert "fork" in shown["capabilities"]
+
+
+def test_how_machines_are_run_and_how_slow_they_are_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    class Emulated(FakeProvider):
+        async def ways(self, spec: Spec) -> tuple[str, ...]:
+            return "runs by tcg: no hardware", f"copies {spec.image} by fork: QEMU can"
+
+    def make(_: str) -> FakeProvider:
+        return Emulated()
+
+    services = replace(cli.SERVICES, make_provider=make)
+    assert cli.main(["pool", "certify", "fake", "--json"], services) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["ways"] == ["runs by tcg: no hardware", "copies slim by fork: QEMU can"]
+    slow = Certificate.model_validate({**shown, "pace": 12.5})
+    print_certificate(slow)
+    shown_as_table = capsys.readouterr().out
+    assert "runs by tcg: no hardware" in shown_as_table
+    assert "time limits were 12.5 times as long" in shown_as_table
 
 
 def test_one_failed_check_is_told_at_once_and_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from vm_pool.contract.certify import Certificate, certify
 from vm_pool.provider import Provider, Spec
 
 _WIDTH, _HEIGHT = 1280, 800
+_PACE_TOLD = 1.5
 _WORDS = {"passed": ("passed", "green"), "failed": ("FAILED", "bold red"), "not_applicable": ("n/a", "yellow")}
 
 
@@ -40,6 +41,10 @@ def print_certificate(certificate: Certificate) -> None:
         table.add_row(*cells, Text(plain(reason)))
     console = for_results()
     console.print(table)
+    for line in certificate.ways:
+        console.print(Text(plain(line)))
+    if certificate.pace > _PACE_TOLD:
+        console.print(f"time limits were {certificate.pace:g} times as long: so much slower than this host it computes")
     counts = {outcome: certificate.count(outcome) for outcome in _WORDS}
     console.print(
         f"{certificate.provider}, image {certificate.image}, {certificate.clones} clones: {counts['passed']} passed, "

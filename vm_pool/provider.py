@@ -183,6 +183,36 @@ class Limited(Protocol):
     def capabilities(self) -> frozenset[str]: ...
 
 
+@runtime_checkable
+class Prepares(Protocol):
+    """A provider whose `fork` is quicker for machines that it was told of before."""
+
+    async def prepare(self, snapshot: Snapshot, count: int) -> None:
+        """Have `count` more machines of a snapshot almost started; the next forks of it get them.
+
+        They end with the snapshot and with the session. Raises: as `Provider.fork`.
+        """
+        ...
+
+
+@runtime_checkable
+class Promotes(Protocol):
+    """A provider that can make a machine a snapshot for less than a copy of it costs."""
+
+    async def promote(self, machine: Machine) -> Snapshot:
+        """A snapshot of a machine that ends with that; when it fails the machine goes on. Raises: as `snapshot`."""
+        ...
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A provider that runs or copies machines in one of several ways, by what this host can do."""
+
+    async def ways(self, spec: Spec) -> tuple[str, ...]:
+        """Which ways these are for such machines and why, a line each. Raises: as `Provider.boot`."""
+        ...
+
+
 def capabilities_of(provider: Provider) -> frozenset[str]:
     """What a provider can do: all, unless it says otherwise."""
     return provider.capabilities if isinstance(provider, Limited) else CAPABILITIES

@@ -9,9 +9,10 @@ from vm_pool.contract.check import Check, NotApplicable, Result, Subject, run_ch
 from vm_pool.contract.clones import clones_of_a_running_desktop
 from vm_pool.contract.fidelity import FIDELITY_CHECKS
 from vm_pool.contract.machine_checks import MACHINE_CHECKS
+from vm_pool.contract.pace import at_pace, pace_of
 from vm_pool.contract.provider_checks import PROVIDER_CHECKS, Source
 from vm_pool.errors import NotSupported, VMPoolError
-from vm_pool.provider import Provider, Spec, capabilities_of
+from vm_pool.provider import Explains, Provider, Spec, capabilities_of
 from vm_pool.types import Frozen
 
 OnResult = Callable[[Result], None]
@@ -27,6 +28,10 @@ class Certificate(Frozen):
     clones: int
     """How many were compared."""
     taken_at: datetime
+    ways: tuple[str, ...] = ()
+    """How the provider runs and copies machines here and why, a line each; empty when there is one way only."""
+    pace: float = 1.0
+    """How much slower than this host the machines compute: all time limits were that much longer."""
     capabilities: tuple[str, ...]
     """Of the provider and of its machines, in order."""
     results: tuple[Result, ...]
@@ -60,31 +65,37 @@ async def certify(
         on_result(result)
 
     async with provider.session():
+        ways = await provider.ways(spec) if isinstance(provider, Explains) else ()
         source = Source(provider, spec)
-        of_machine = await _machine_checks(source, note)
-        await _all(PROVIDER_CHECKS, source, note)
-        await _fidelity_checks(source, clones, note)
+        of_machine, pace = await _machine_checks(source, note)
+        await _all(PROVIDER_CHECKS, source, note, pace)
+        await _fidelity_checks(source, clones, note, pace)
     capabilities = (*sorted(capabilities_of(provider)), *sorted(of_machine))
     return Certificate(
         provider=provider.name,
         image=spec.image,
         clones=clones,
         taken_at=taken_at,
+        ways=ways,
+        pace=round(pace, 2),
         capabilities=capabilities,
         results=tuple(results),
     )
 
 
-async def _machine_checks(source: Source, note: OnResult) -> frozenset[str]:
+async def _machine_checks(source: Source, note: OnResult) -> tuple[frozenset[str], float]:
+    """Returns the machine's capabilities and its pace."""
     async with source.machine() as machine:
-        await _all(MACHINE_CHECKS, machine, note)
-        return machine.info.capabilities
+        pace = await pace_of(machine)
+        await _all(MACHINE_CHECKS, machine, note, pace)
+        return machine.info.capabilities, pace
 
 
-async def _fidelity_checks(source: Source, clones: int, note: OnResult) -> None:
+async def _fidelity_checks(source: Source, clones: int, note: OnResult, pace: float) -> None:
     """Where clones cannot be made each check says why."""
     async with AsyncExitStack() as stack:
         try:
+            stack.enter_context(at_pace(pace))
             made = await stack.enter_async_context(clones_of_a_running_desktop(source, clones))
         except (NotApplicable, NotSupported) as lack:
             _none(note, "not_applicable", str(lack), lack.capability)
@@ -92,7 +103,7 @@ async def _fidelity_checks(source: Source, clones: int, note: OnResult) -> None:
         except (VMPoolError, AssertionError, TimeoutError) as error:
             _none(note, "failed", f"{clones} clones could not be made: {error}", None)
             return
-        await _all(FIDELITY_CHECKS, made, note)
+        await _all(FIDELITY_CHECKS, made, note, pace)
 
 
 def _none(note: OnResult, outcome: Literal["failed", "not_applicable"], reason: str, missing: str | None) -> None:
@@ -104,6 +115,6 @@ def _none(note: OnResult, outcome: Literal["failed", "not_applicable"], reason: 
         )
 
 
-async def _all(checks: Sequence[Check[Subject]], subject: Subject, note: OnResult) -> None:
+async def _all(checks: Sequence[Check[Subject]], subject: Subject, note: OnResult, pace: float) -> None:
     for one in checks:
-        note(await run_check(one, subject))
+        note(await run_check(one, subject, pace=pace))

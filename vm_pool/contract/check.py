@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar, cast
 
+from vm_pool.contract.pace import at_pace, stretched
 from vm_pool.errors import NotSupported, VMPoolError
 from vm_pool.types import Frozen
 
@@ -56,14 +57,19 @@ class Check(Generic[Subject]):
     def sentence(self) -> str:
         return self.name.replace("_", " ")
 
-    async def __call__(self, subject: Subject) -> None:
-        """Raises: `ContractBroken`, `NotApplicable`, `TimeoutError`, and what the subject raises."""
-        async with asyncio.timeout(self.limit_s):
-            await self.body(subject)
+    async def __call__(self, subject: Subject, *, pace: float = 1.0) -> None:
+        """`pace` stretches all time limits. Raises: `ContractBroken`, `NotApplicable`, `TimeoutError`, and what the
+        subject raises."""
+        with at_pace(pace):
+            async with asyncio.timeout(stretched(self.limit_s)):
+                await self.body(subject)
 
 
 def check(group: str, *, limit_s: float = 60.0) -> Callable[[Callable[[Subject], Awaitable[None]]], Check[Subject]]:
-    """Make a check of a coroutine function whose name is the promise. `limit_s`: after this long it has failed."""
+    """Make a check of a coroutine function whose name is the promise.
+
+    `limit_s`: after this long it has failed on a machine as fast as this host; see `vm_pool.contract.pace`.
+    """
 
     def make(body: Callable[[Subject], Awaitable[None]]) -> Check[Subject]:
         return Check(getattr(body, "__name__", "a check"), group, body, limit_s)
@@ -76,23 +82,23 @@ def checks_in(names: Mapping[str, object]) -> tuple[Check[Any], ...]:
     return tuple(cast("Check[Any]", value) for value in list(names.values()) if isinstance(value, Check))
 
 
-async def run_check(one: Check[Subject], subject: Subject) -> Result:
-    """Run a check; whatever it raises becomes its result."""
+async def run_check(one: Check[Subject], subject: Subject, *, pace: float = 1.0) -> Result:
+    """Run a check; whatever it raises becomes its result. `pace` stretches its time limits."""
     started = time.monotonic()
-    outcome, reason, missing = await _outcome(one, subject)
+    outcome, reason, missing = await _outcome(one, subject, pace)
     seconds = round(time.monotonic() - started, 3)
     return Result(check=one.sentence, group=one.group, outcome=outcome, reason=reason, missing=missing, seconds=seconds)
 
 
-async def _outcome(one: Check[Subject], subject: Subject) -> tuple[Outcome, str, str | None]:
+async def _outcome(one: Check[Subject], subject: Subject, pace: float) -> tuple[Outcome, str, str | None]:
     try:
-        await one(subject)
+        await one(subject, pace=pace)
     except (NotApplicable, NotSupported) as lack:
         return "not_applicable", _one_line(str(lack)), lack.capability
     except ContractBroken as broken:
         return "failed", _one_line(str(broken)), None
     except TimeoutError as error:
-        return "failed", _one_line(str(error)) or f"it was not over after {one.limit_s:g} s", None
+        return "failed", _one_line(str(error)) or f"it was not over after {one.limit_s * pace:g} s", None
     except Exception as error:  # noqa: BLE001 - one check that breaks must not keep the others from being run
         return "failed", _one_line(f"{type(error).__name__}: {error}"), None
     return "passed", "", None

@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from vm_pool.contract.check import ContractBroken, NotApplicable
+from vm_pool.contract.pace import stretched
 from vm_pool.contract.provider_checks import Source
 from vm_pool.contract.witness import Editor, editor
 from vm_pool.errors import GuestError
@@ -109,7 +110,7 @@ async def facts_of(machine: Machine) -> Facts:
 async def run_python(machine: Machine, code: str, *words: str) -> str:
     """Standard output of a Python program in the machine. Raises: `NotApplicable`, `ContractBroken`."""
     try:
-        done = await machine.run(["python3", "-c", code, *words], timeout_s=60)
+        done = await machine.run(["python3", "-c", code, *words], timeout_s=stretched(60))
     except GuestError as error:
         raise NotApplicable("programs", f"the machine runs no Python: {error}") from error
     if done.returncode != 0:
@@ -121,7 +122,7 @@ async def run_python(machine: Machine, code: str, *words: str) -> str:
 async def common_frame(machines: Sequence[Machine]) -> bool:
     """Whether all machines show one and the same frame within some seconds; a caret may blink meanwhile."""
     seen: list[set[str]] = [set() for _ in machines]
-    deadline = time.monotonic() + _SEEN_S
+    deadline = time.monotonic() + stretched(_SEEN_S)
     while time.monotonic() < deadline:
         frames = await asyncio.gather(*(machine.screenshot() for machine in machines))
         for hashes, frame in zip(seen, frames, strict=True):
@@ -134,7 +135,7 @@ async def common_frame(machines: Sequence[Machine]) -> bool:
 
 async def common_processes(machines: Sequence[Machine]) -> list[Sequence[str]]:
     """Names of processes of each machine: as soon as they are equal, else as they are after some seconds."""
-    deadline = time.monotonic() + _SEEN_S
+    deadline = time.monotonic() + stretched(_SEEN_S)
     while True:
         facts = await asyncio.gather(*map(facts_of, machines))
         found: list[Sequence[str]] = [one.processes for one in facts]

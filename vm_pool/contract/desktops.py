@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from vm_pool.contract.check import ContractBroken, NotApplicable, check, expect
+from vm_pool.contract.pace import stretched
 from vm_pool.contract.witness import editor
 from vm_pool.events import Text
 from vm_pool.machine import Machine
@@ -129,9 +130,9 @@ async def _window(machine: Machine, title: str) -> Window:
 
 async def _until(ask: Callable[[], Awaitable[T | None]], promise: str) -> T:
     """Ask until the answer is true; raises `ContractBroken` when that takes too long."""
-    deadline = time.monotonic() + _LIMIT_S
+    deadline = time.monotonic() + stretched(_LIMIT_S)
     while not (answer := await ask()):
         if time.monotonic() >= deadline:
-            raise ContractBroken(f"{promise}, within {_LIMIT_S:g} s")
+            raise ContractBroken(f"{promise}, within {stretched(_LIMIT_S):g} s")
         await asyncio.sleep(0.05)
     return answer

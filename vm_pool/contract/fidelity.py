@@ -22,6 +22,7 @@ from vm_pool.contract.clones import (
     run_python,
 )
 from vm_pool.contract.listeners import host_listening
+from vm_pool.contract.pace import stretched
 from vm_pool.contract.witness import editor
 from vm_pool.errors import GuestFileNotFound
 from vm_pool.events import Move, Text
@@ -269,7 +270,7 @@ async def _listening(machine: Machine) -> AsyncGenerator[str]:
 
 
 async def _until_there(machine: Machine, path: str) -> None:
-    deadline = time.monotonic() + _LIMIT_S
+    deadline = time.monotonic() + stretched(_LIMIT_S)
     while time.monotonic() < deadline:
         try:
             await machine.read(path)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vm_pool.contract.check import ContractBroken, NotApplicable
+from vm_pool.contract.pace import stretched
 from vm_pool.errors import GuestError, GuestFileNotFound
 from vm_pool.machine import Machine
 
@@ -45,7 +46,7 @@ class Watch:
 
     async def until(self, enough: Callable[[list[Seen]], bool], *, forget: bool = False) -> list[Seen]:
         """Events since the last `forget`, as soon as they are enough; what came too late is told by the caller."""
-        deadline = time.monotonic() + _LIMIT_S
+        deadline = time.monotonic() + stretched(_LIMIT_S)
         while True:
             events = await self._events()
             fresh = events[self._forgotten :]
@@ -82,7 +83,7 @@ class Editor:
 
     async def becomes(self, wanted: str) -> None:
         """Wait until exactly that has arrived. Raises: `ContractBroken`."""
-        deadline = time.monotonic() + _LIMIT_S
+        deadline = time.monotonic() + stretched(_LIMIT_S)
         while (found := await self.text()) != wanted:
             if time.monotonic() >= deadline:
                 raise ContractBroken(f"{wanted[:80]!r} was typed, {found[:120]!r} arrived")
@@ -90,7 +91,7 @@ class Editor:
 
     async def ends_with(self, last: str) -> str:
         """Wait until what has arrived ends with that, and return all of it. Raises: `ContractBroken`."""
-        deadline = time.monotonic() + _LIMIT_S
+        deadline = time.monotonic() + stretched(_LIMIT_S)
         while not (found := await self.text()).endswith(last):
             if time.monotonic() >= deadline:
                 raise ContractBroken(f"{last!r} was typed last, {found[-120:]!r} arrived")
@@ -123,7 +124,7 @@ async def editor(machine: Machine, *, title: str = "witness", moving: bool = Fal
 async def require_python(machine: Machine, code: str, packages: str) -> None:
     """Raises: `NotApplicable` when the machine cannot run that Python code."""
     try:
-        done = await machine.run(["python3", "-c", code], timeout_s=30)
+        done = await machine.run(["python3", "-c", code], timeout_s=stretched(30))
     except GuestError as error:
         raise NotApplicable("programs", f"the machine runs no Python: {error}") from error
     if done.returncode != 0:
@@ -148,17 +149,17 @@ async def _end(machine: Machine, folder: str) -> None:
     """Ask the program to end, wait until it has, and remove its files; a machine that is gone has nothing to end."""
     with suppress(GuestError):
         await machine.write(f"{folder}/end", b"")
-        deadline = time.monotonic() + _LIMIT_S
+        deadline = time.monotonic() + stretched(_LIMIT_S)
         while time.monotonic() < deadline and not await _exists(machine, f"{folder}/ended"):  # noqa: ASYNC110 - it is in the machine
             await asyncio.sleep(_POLL_S)
         await machine.run(["rm", "-r", "--", folder])
 
 
 async def _until_written(machine: Machine, path: str, what: str) -> None:
-    deadline = time.monotonic() + _LIMIT_S
+    deadline = time.monotonic() + stretched(_LIMIT_S)
     while not await _exists(machine, path):
         if time.monotonic() >= deadline:
-            raise ContractBroken(f"{what} that was launched was not there within {_LIMIT_S:g} s")
+            raise ContractBroken(f"{what} that was launched was not there within {stretched(_LIMIT_S):g} s")
         await asyncio.sleep(_POLL_S)
 
 
