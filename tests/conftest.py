@@ -121,7 +121,7 @@ def lacks_docker() -> Lack | None:
 def lacks_vm(image: str = "slim") -> Lack | None:
     """What is missing for virtual machines of that image."""
     if find_spec("libvirt") is None:
-        return Lack("libvirt-python is not installed", "AGENT_S3_TEST_VM=1 make test")
+        return Lack("libvirt-python is not installed", "make test")
     if not all(map(shutil.which, ("qemu-system-x86_64", "qemu-img"))):
         return Lack("QEMU is not installed", INSTALL)
     try:
@@ -137,6 +137,12 @@ def lacks_chaos() -> Lack | None:
     return None if asked else Lack("nobody asked for ten minutes of chaos", "AGENT_S3_TEST_CHAOS=1 make test")
 
 
+def lacks_patience() -> Lack | None:
+    if os.environ.get("AGENT_S3_TEST_VM"):
+        return None
+    return Lack("long tests on virtual machines were not asked for", "AGENT_S3_TEST_VM=1 make test")
+
+
 CHECKS: dict[str, Callable[..., Lack | None]] = {
     "desktop": lacks_desktop,
     "local_model": lacks_local_model,
@@ -144,6 +150,7 @@ CHECKS: dict[str, Callable[..., Lack | None]] = {
     "docker": lacks_docker,
     "chaos": lacks_chaos,
     "vm": lacks_vm,
+    "vm_long": lacks_patience,
 }
 """Marker -> what is checked before its tests, with the marker's arguments: `desktop("desktop")` names an image."""
 

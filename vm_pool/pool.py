@@ -18,7 +18,7 @@ from vm_pool.lease_book import Lease, LeaseBook
 from vm_pool.lease_keeper import Held, LeaseKeeper, Source, deadline_of, source_name
 from vm_pool.machine import Machine
 from vm_pool.pool_journal import Notes, PoolJournal
-from vm_pool.provider import Preparing, Provider, Snapshot
+from vm_pool.provider import Prepares, Provider, Snapshot
 from vm_pool.shield import shielded
 
 __all__ = ["Lease", "Pool", "Source"]
@@ -267,7 +267,7 @@ class Pool:
             self._notes.add("refused", "", source_name(source), {}, reason=f"no spare: {error}")
 
     async def _add_spare(self, source: Source) -> None:
-        if isinstance(source, Snapshot) and isinstance(self.provider, Preparing):
+        if isinstance(source, Snapshot) and isinstance(self.provider, Prepares):
             async with self._starts, self._admitted():
                 await self.provider.prepare(source, 1)
             self._prepared[source.snapshot_id] += 1

@@ -144,15 +144,6 @@ class OnThisHost(Protocol):
     async def footprint(self) -> Footprint: ...
 
 
-@runtime_checkable
-class Preparing(Protocol):
-    """A provider that starts machines ahead by itself, more cheaply than by keeping whole ones."""
-
-    async def prepare(self, snapshot: Snapshot, count: int) -> None:
-        """Get ready what the next `count` forks of a snapshot will be; `drop` and the end of the session free it."""
-        ...
-
-
 class Evidence(Frozen):
     """What a machine said and showed last, bounded."""
 
@@ -205,7 +196,7 @@ class Promotes(Protocol):
 
 
 @runtime_checkable
-class Explains(Protocol):
+class HasWays(Protocol):
     """A provider that runs or copies machines in one of several ways, by what this host can do."""
 
     async def ways(self, spec: Spec) -> tuple[str, ...]:

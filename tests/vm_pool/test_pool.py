@@ -146,6 +146,24 @@ async def test_warm_machines_are_lent_first_unless_they_have_died():
     assert alive(provider) == 0
 
 
+async def test_a_provider_that_prepares_is_told_and_its_machines_are_not_held_by_the_pool():
+    class Preparing(FakeProvider):
+        prepared = 0
+
+        async def prepare(self, snapshot, count):
+            self.prepared += count
+
+    provider = Preparing()
+    async with Pool(provider, concurrency=2) as pool:
+        async with pool.lease(SPEC) as machine:
+            snapshot = await provider.snapshot(machine)
+        await pool.warm(snapshot, 3)
+        assert provider.prepared == 3
+        assert alive(provider) == 0
+        await pool.warm(SPEC, 1)
+        assert (provider.prepared, alive(provider)) == (3, 1)
+
+
 async def test_a_cancelled_lease_gives_its_place_back():
     provider = FakeProvider(script=Script(delay_s=0.05))
     async with Pool(provider, concurrency=1) as pool:

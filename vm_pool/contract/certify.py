@@ -12,7 +12,7 @@ from vm_pool.contract.machine_checks import MACHINE_CHECKS
 from vm_pool.contract.pace import at_pace, pace_of
 from vm_pool.contract.provider_checks import PROVIDER_CHECKS, Source
 from vm_pool.errors import NotSupported, VMPoolError
-from vm_pool.provider import Explains, Provider, Spec, capabilities_of
+from vm_pool.provider import HasWays, Provider, Spec, capabilities_of
 from vm_pool.types import Frozen
 
 OnResult = Callable[[Result], None]
@@ -65,7 +65,7 @@ async def certify(
         on_result(result)
 
     async with provider.session():
-        ways = await provider.ways(spec) if isinstance(provider, Explains) else ()
+        ways = await provider.ways(spec) if isinstance(provider, HasWays) else ()
         source = Source(provider, spec)
         of_machine, pace = await _machine_checks(source, note)
         await _all(PROVIDER_CHECKS, source, note, pace)

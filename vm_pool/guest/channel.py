@@ -3,6 +3,7 @@
 One thread, no blocking calls; what waits to be sent is bounded by the streams' windows.
 """
 
+import contextlib
 import os
 import select
 import socket
@@ -19,7 +20,6 @@ from .channel_wire import (
     LONGEST_PAYLOAD,
     MOST_STREAMS,
     OPEN,
-    RESYNC,
     WINDOW,
     Decoder,
     Frame,
@@ -31,6 +31,8 @@ from .channel_wire import (
 )
 
 _READ = 1 << 18
+_READS = 16
+"""Most reads of the port in a row: its driver hands out a page at a time."""
 _MOST_WAITING = 1 << 20
 """Bytes for the port; while so many wait, no connection is read."""
 _NOBODY_POLL_S = 0.005
@@ -109,15 +111,20 @@ class Channel:
             self._write_port()
 
     def _read_port(self) -> None:
-        try:
-            data = os.read(self._port, _READ)
-        except BlockingIOError:
-            return
+        data = self._pages()
         if not data:
             # Nobody is at the host's end. The port stays readable, and nothing but asking again tells of a change.
             select.select([], [], [], _NOBODY_POLL_S)
         for frame in self._decoder.feed(data):
             self._take(frame)
+
+    def _pages(self) -> bytes:
+        """What the port has now; empty when nobody is at the host's end."""
+        pages: list[bytes] = []
+        with contextlib.suppress(BlockingIOError):
+            while len(pages) < _READS and (page := os.read(self._port, _READ)):
+                pages.append(page)
+        return b"".join(pages)
 
     def _write_port(self) -> None:
         try:
@@ -158,7 +165,7 @@ class Channel:
         for number in list(self._streams):
             self._end(number)
         self._calls.hello(payload[SESSION_BYTES:])
-        self._send(RESYNC + welcome(payload[:SESSION_BYTES]))
+        self._send(welcome(payload[:SESSION_BYTES]))
 
     def _open(self, number: int) -> None:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

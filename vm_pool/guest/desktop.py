@@ -45,6 +45,7 @@ class Desktop:
         self._root = self._display.screen().root
         self._display_lock = threading.Lock()
         self._accessible = threading.Event()
+        self._was_ready = False
         self._release_timer: threading.Timer | None = None
         self._paint_root()
         self.screen = Screen(config.frames)
@@ -63,7 +64,14 @@ class Desktop:
         return Clipboard()
 
     def not_ready(self) -> str | None:
-        """What the desktop still waits for; None when it is ready for input."""
+        """What the desktop still waits for; None when it is ready for input, and for ever after."""
+        if not self._was_ready:
+            if missing := self._missing():
+                return missing
+            self._was_ready = True
+        return None
+
+    def _missing(self) -> str | None:
         with self._display_lock:
             if not self._has_root_property("_NET_SUPPORTING_WM_CHECK"):
                 return "the window manager"

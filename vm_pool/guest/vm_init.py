@@ -39,14 +39,15 @@ class Machine:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.chown(folder, self.user.pw_uid, self.user.pw_gid)
         RUN.chmod(0o755)
+        self._names = {name: NameFile(name) for name in ("machine-id", "hostname", "hosts")}
 
     def take_identity(self, hello: bytes) -> None:
         """A `HELLO`'s JSON: token, machine id, hostname, screen size."""
         facts = json.loads(hello)
         socket.sethostname(facts["hostname"])
-        replace(Path("/etc/machine-id"), facts["machine_id"] + "\n", 0o444)
-        replace(Path("/etc/hostname"), facts["hostname"] + "\n", 0o644)
-        replace(Path("/etc/hosts"), f"127.0.0.1 localhost {facts['hostname']}\n::1 localhost\n", 0o644)
+        self._names["machine-id"].say(facts["machine_id"] + "\n")
+        self._names["hostname"].say(facts["hostname"] + "\n")
+        self._names["hosts"].say(f"127.0.0.1 localhost {facts['hostname']}\n::1 localhost\n")
         replace(TOKEN, facts["token"], 0o400, owner=self.user.pw_uid)
         if self._server is None:
             self._server = self._start_server(facts["size"])
@@ -64,6 +65,27 @@ class Machine:
         command += ["--socket", str(SOCKET), "--token-file", str(TOKEN), "--size", size, "--frames", str(FRAMES)]
         command += ["--journal", home, "--journal-stock", str(STOCK)]
         return subprocess.Popen(command, cwd=home, stdin=subprocess.DEVNULL)
+
+
+class NameFile:
+    """A file of `/etc` that is another one in each copy of a machine.
+
+    It lies in memory and is overwritten: making files on a disk anew is a large part of what a fork does first, in a
+    kernel whose code is still to be translated.
+    """
+
+    def __init__(self, name: str) -> None:
+        path = RUN / name
+        self._fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        link = Path("/etc", f".{name}.new")
+        link.unlink(missing_ok=True)
+        link.symlink_to(path)
+        link.replace(Path("/etc", name))
+
+    def say(self, text: str) -> None:
+        data = text.encode()
+        os.pwrite(self._fd, data, 0)
+        os.ftruncate(self._fd, len(data))
 
 
 def replace(path: Path, text: str, mode: int, *, owner: int = 0) -> None:

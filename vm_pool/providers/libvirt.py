@@ -12,15 +12,16 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from vm_pool import images
 from vm_pool.boot_report import explained, tail_of
 from vm_pool.disk import delete_tree, tree_bytes
-from vm_pool.errors import BootTimeout, ConfigError, HostUnfit, MachineLost
+from vm_pool.errors import BootTimeout, ConfigError, GuestError, HostUnfit, MachineLost
 from vm_pool.guest_client import GuestMachine
 from vm_pool.guest_code import machine_info
 from vm_pool.images.recipe import RECIPES, VM_SUFFIX
@@ -28,29 +29,18 @@ from vm_pool.local_state import DiskState, folders_in, new_id, read_state, state
 from vm_pool.machine import Machine
 from vm_pool.owner import this_process
 from vm_pool.provider import Evidence, Footprint, Snapshot, Spec, Stray
-from vm_pool.providers import vm_accel, vm_disk
+from vm_pool.providers import vm_accel, vm_disk, vm_saving
 from vm_pool.providers.vm_channel import HostChannel, Identity
 from vm_pool.providers.vm_domain import Domain, Memory
 from vm_pool.providers.vm_guest_code import initrd_for
 from vm_pool.providers.vm_hypervisor import Hypervisor, Vm
 from vm_pool.providers.vm_places import INSTALL, VmFolder, VmPlaces, default_vm_places
+from vm_pool.providers.vm_running import Running, Spares, fresh_identity
+from vm_pool.relaunch import programs_of, relaunch
 from vm_pool.shield import shielded
 
 EMULATOR = "qemu-system-x86_64"
 _LEAST_MEMORY_MIB = 384
-
-
-@dataclass
-class Running:
-    """A machine of this process."""
-
-    machine: GuestMachine
-    vm: Vm
-    channel: HostChannel
-    folder: VmFolder
-    state: DiskState
-    busy: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while it is saved or stopped."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +51,7 @@ class _Ground:
     initrd: Path
     emulator: Path
     accel: vm_accel.Acceleration
+    cloning: vm_saving.Cloning
 
 
 class LibvirtProvider:
@@ -76,7 +67,12 @@ class LibvirtProvider:
         places: VmPlaces | None = None,
         boot_timeout_s: float = 300.0,
         fork_timeout_s: float = 60.0,
+        cloning: vm_saving.Way | Literal["auto"] = "auto",
     ) -> None:
+        """`cloning` is how copies of machines are made; "auto" takes the best that QEMU has."""
+        if cloning != "auto" and cloning not in vm_saving.WAYS:
+            raise ConfigError(f"unknown way of cloning {cloning!r}; known: auto, {', '.join(vm_saving.WAYS)}")
+        self._cloning = None if cloning == "auto" else vm_saving.Cloning(cloning, "it was asked for")
         self._places = places or default_vm_places()
         self._boot_timeout_s = boot_timeout_s
         self._fork_timeout_s = fork_timeout_s
@@ -84,6 +80,9 @@ class LibvirtProvider:
         self._grounds: dict[str, _Ground] = {}
         self._hypervisor: Hypervisor | None = None
         self._opening = asyncio.Lock()
+        self._spares = Spares()
+        # A fork computes all the time until it is there: more at once than processors only delay the first.
+        self._places_to_fork = asyncio.Semaphore(os.cpu_count() or 1)
         self.pauses_ms: dict[str, float] = {}
         """Snapshot id -> for how long its machine stood still, in milliseconds."""
 
@@ -98,39 +97,52 @@ class LibvirtProvider:
 
     async def snapshot(self, machine: Machine) -> Snapshot:
         running = self._of(machine)
-        now = datetime.now(UTC)
-        noted = {"kind": "snapshot", "id": new_id("s"), "created": now, "owner": this_process()}
-        state = running.state.model_copy(update=noted)
-        folder = self._places.snapshot(state.id)
-        try:
-            async with running.busy:
-                await shielded(self._save(running, folder, state))
-        except BaseException:
-            await shielded(asyncio.to_thread(delete_tree, folder.path))
-            raise
-        return Snapshot(
-            snapshot_id=state.id, provider=self.name, image=state.image_id, includes_memory=True, ttl_s=state.spec.ttl_s
-        )
+        async with self._new_snapshot(running) as (folder, state), running.busy:
+            return await shielded(self._save(running, folder, state, goes_on=True))
+
+    async def promote(self, machine: Machine) -> Snapshot:
+        """Make a machine a snapshot of its own state; it ends, and its disk is not copied but becomes the snapshot's.
+
+        When that fails it goes on. Raises: as `snapshot`.
+        """
+        running = self._of(machine)
+        async with self._new_snapshot(running) as (folder, state), running.busy:
+            return await shielded(self._turn_into(running, folder, state))
 
     async def fork(self, snapshot: Snapshot, *, labels: Mapping[str, str] | None = None) -> Machine:
-        folder = self._places.snapshot(snapshot.snapshot_id)
-        saved = read_state(folder.path)
-        if saved is None:
-            raise ConfigError(f"no snapshot {snapshot.snapshot_id!r}; list what there is with: agent-s3 pool ls")
+        folder, saved = self._saved(snapshot)
         wanted = {"image": saved.image_id, "labels": {**saved.spec.labels, **(labels or {})}}
         spec = saved.spec.model_copy(update=wanted)
+        while spare := self._spares.take(snapshot.snapshot_id):
+            with suppress(MachineLost, BootTimeout, GuestError):
+                return await self._hand_out(spare, spec)
         ground = await self._ground(spec)
-        return await self._start_new(self._state_of_new(spec, ground), ground, saved=folder)
+        state = self._state_of_fork(spec, ground, saved)
+        async with self._places_to_fork:
+            return await self._start_new(state, ground, saved=folder)
+
+    async def prepare(self, snapshot: Snapshot, count: int) -> None:
+        """Start `count` machines ahead that the next forks of a snapshot get; each takes the memory of a fork.
+
+        They ran once, so that their code is translated, and stand still. Who they are they hear when they are lent.
+        """
+        folder, saved = self._saved(snapshot)
+        spec = saved.spec.model_copy(update={"image": saved.image_id})
+        ground = await self._ground(spec)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(count):
+                state = self._state_of_fork(spec, ground, saved)
+                group.create_task(self._start_ahead(snapshot, state, ground, folder))
 
     async def revive(self, machine_id: str) -> Machine:
         """A machine that was kept comes back with its programs as they were; one whose process was killed does not."""
         if running := self._running.get(machine_id):
-            if not _ended(running.vm):
+            if not running.ended:
                 return running.machine
             await shielded(self._stop(running, keep_disk=False))
         folder = self._places.machine(machine_id)
         state = read_state(folder.path)
-        if state is None or not folder.device.exists():
+        if state is None or (state.owner and vm_saving.way_of(folder) == "boot"):
             raise MachineLost(f"{machine_id}: no memory of it was kept in {self._places.machines}")
         if state.owner and state.owner.alive and state.owner.pid != os.getpid():
             raise MachineLost(f"{machine_id} belongs to the running process {state.owner.pid}")
@@ -142,6 +154,8 @@ class LibvirtProvider:
 
     async def drop(self, snapshot: Snapshot) -> None:
         self.pauses_ms.pop(snapshot.snapshot_id, None)
+        while spare := self._spares.take(snapshot.snapshot_id):
+            await shielded(self._stop(spare, keep_disk=False))
         await shielded(asyncio.to_thread(delete_tree, self._places.snapshot(snapshot.snapshot_id).path))
 
     async def strays(self) -> list[Stray]:
@@ -161,6 +175,12 @@ class LibvirtProvider:
     def process_ids(self, machine: Machine) -> set[int]:
         """Host process id of a machine's QEMU, for measuring."""
         return {self._of(machine).vm.pid}
+
+    async def ways(self, spec: Spec) -> tuple[str, ...]:
+        """How its machines run and are copied on this host and why, a line each."""
+        ground = await self._ground(spec)
+        accel, cloning = ground.accel, ground.cloning
+        return f"runs by {accel.accel}: {accel.reason}", f"copies by {cloning.way}: {cloning.reason}"
 
     async def acceleration(self, image: str) -> vm_accel.Acceleration:
         """How machines of an image run on this host, and why."""
@@ -205,7 +225,7 @@ class LibvirtProvider:
     def _open(self) -> Hypervisor:
         self._places.make()
         self._places.sweep_hosts()
-        return Hypervisor(self._places)
+        return Hypervisor.shared(self._places)
 
     def _prepare(self, spec: Spec) -> _Ground:
         """Raises: `ConfigError`, `HostUnfit`, `ImageError`."""
@@ -223,13 +243,17 @@ class LibvirtProvider:
             raise ConfigError(f"{image.id} is for sandboxes; name it {image.name!r} to have it as a virtual machine")
         if image.id not in self._grounds:
             accel = vm_accel.choose(Path(emulator), image.kernel, image.initrd)
-            self._grounds[image.id] = _Ground(image, initrd_for(self._places, image), Path(emulator), accel)
+            initrd, cloning = initrd_for(self._places, image), self._cloning or vm_saving.cloning_of(Path(emulator))
+            self._grounds[image.id] = _Ground(image, initrd, Path(emulator), accel, cloning)
         return self._grounds[image.id]
 
     def _state_of_new(self, spec: Spec, ground: _Ground) -> DiskState:
         return state_of_new(new_id("m"), spec, ground.image.id)
 
-    async def _start_new(self, state: DiskState, ground: _Ground, *, saved: VmFolder | None) -> Machine:
+    def _state_of_fork(self, spec: Spec, ground: _Ground, saved: DiskState) -> DiskState:
+        return self._state_of_new(spec, ground).model_copy(update={"programs": saved.programs})
+
+    async def _start_new(self, state: DiskState, ground: _Ground, *, saved: VmFolder | None) -> GuestMachine:
         """Make a disk and start on it; nothing is left when that fails or is cancelled at any point."""
         folder = self._places.machine(state.id)
         try:
@@ -257,23 +281,55 @@ class LibvirtProvider:
     async def _start(
         self, folder: VmFolder, state: DiskState, ground: _Ground, *, saved: VmFolder | None
     ) -> GuestMachine:
-        token = secrets.token_urlsafe(24)
-        memory = Memory(mib=state.spec.memory_mib, file=saved.ram if saved else None)
-        domain = self._domain(folder, state, ground, memory, incoming=saved is not None)
+        cold = saved is None or vm_saving.way_of(saved) == "boot"
+        memory = vm_saving.memory_for(saved, state.spec.memory_mib)
+        domain = self._domain(folder, state, ground, memory, incoming=not cold)
         vm = await shielded(asyncio.to_thread(self._started, domain))
         channel = HostChannel(folder.port, folder.socket)
-        machine = GuestMachine(machine_info(state, self.name), socket=folder.socket, token=token)
+        identity = fresh_identity(state)
+        machine = self._client(state, folder, identity)
         self._running[state.id] = Running(machine, vm, channel, folder, state)
-        if saved:
-            await shielded(asyncio.to_thread(partial(vm.move_in, saved.device, without_memory=True)))
-        size = f"{state.spec.width}x{state.spec.height}"
-        await channel.open(
-            Identity(token=token, machine_id=uuid.uuid4().hex, hostname=f"desktop-{state.id[2:]}", size=size)
-        )
+        if saved and not cold:
+            await shielded(asyncio.to_thread(vm_saving.load, vm, saved))
+        await channel.open(identity)
         await asyncio.to_thread(vm.resume)
         async with explained(self, state.id):
-            await self._await_ready(channel, machine, folder, self._fork_timeout_s if saved else self._boot_timeout_s)
+            await self._await_ready(channel, machine, folder, self._boot_timeout_s if cold else self._fork_timeout_s)
+            if cold:
+                await relaunch(machine, state.programs)
         return machine
+
+    async def _start_ahead(self, snapshot: Snapshot, state: DiskState, ground: _Ground, saved: VmFolder) -> None:
+        async with self._places_to_fork:
+            machine = await self._start_new(state, ground, saved=saved)
+        running = self._of(machine)
+        try:
+            await machine.aclose()
+            await asyncio.to_thread(running.vm.pause)
+        except BaseException:
+            await shielded(self._stop(running, keep_disk=False))
+            raise
+        self._spares.add(snapshot.snapshot_id, running)
+
+    async def _hand_out(self, spare: Running, spec: Spec) -> Machine:
+        """Tell a machine that was started ahead who it is from now on. One that cannot be lent is stopped."""
+        now = datetime.now(UTC)
+        new = {"spec": spec, "labels": spec.labels, "created": now, "expires": now + timedelta(seconds=spec.ttl_s)}
+        spare.state = spare.state.model_copy(update=new)
+        identity = fresh_identity(spare.state)
+        spare.machine = self._client(spare.state, spare.folder, identity)
+        try:
+            write_state(spare.folder.path, spare.state)
+            await spare.channel.open_again(identity)
+            await asyncio.to_thread(spare.vm.resume)
+            await self._await_ready(spare.channel, spare.machine, spare.folder, self._fork_timeout_s)
+        except BaseException:
+            await shielded(self._stop(spare, keep_disk=False))
+            raise
+        return spare.machine
+
+    def _client(self, state: DiskState, folder: VmFolder, identity: Identity) -> GuestMachine:
+        return GuestMachine(machine_info(state, self.name), socket=folder.socket, token=identity.token)
 
     async def _await_ready(
         self, channel: HostChannel, machine: GuestMachine, folder: VmFolder, timeout_s: float
@@ -315,47 +371,72 @@ class LibvirtProvider:
         domain.port.unlink(missing_ok=True)
         return self._hypervisor.start(domain)
 
-    async def _save(self, running: Running, folder: VmFolder, state: DiskState) -> None:
-        """Memory, devices and disk of a running machine into a folder; then make the memory one that forks can map."""
+    @asynccontextmanager
+    async def _new_snapshot(self, running: Running) -> AsyncGenerator[tuple[VmFolder, DiskState]]:
+        """Where a snapshot of a machine goes, and what is noted of it; gone when it could not be taken."""
+        noted = {"kind": "snapshot", "id": new_id("s"), "created": datetime.now(UTC), "owner": this_process()}
+        state = running.state.model_copy(update=noted)
+        folder = self._places.snapshot(state.id)
+        try:
+            yield folder, state
+        except BaseException:
+            await shielded(asyncio.to_thread(delete_tree, folder.path))
+            raise
+
+    async def _save(self, running: Running, folder: VmFolder, state: DiskState, *, goes_on: bool) -> Snapshot:
+        """All of a machine that its way to be copied needs, into a folder of its own."""
+        state = await self._take_out(running, folder, state, goes_on=goes_on)
+        way = vm_saving.way_of(folder)
+        return Snapshot(
+            snapshot_id=state.id,
+            provider=self.name,
+            image=state.image_id,
+            includes_memory=way != "boot",
+            launched=() if way != "boot" else state.programs.launched,
+            ttl_s=state.spec.ttl_s,
+        )
+
+    async def _take_out(self, running: Running, folder: VmFolder, state: DiskState, *, goes_on: bool) -> DiskState:
         ground = await self._ground(running.state.spec.model_copy(update={"image": state.image_id}))
-        vm_disk.make_folder(folder, state)
-        stood_still = await asyncio.to_thread(self._take_out, running, folder)
-        running.channel.set_clock()
-        self.pauses_ms[state.id] = (time.monotonic() - stood_still) * 1000
-        await asyncio.to_thread(self._bake, folder, state, ground)
+        way = ground.cloning.way
+        if way != "boot" and await asyncio.to_thread(running.vm.why_it_cannot_move):
+            way = "boot"
+        if way == "boot":
+            state = state.model_copy(update={"programs": await programs_of(running.machine)})
+            await running.machine.run(["sync"])
+        folder.path.mkdir(mode=0o700, exist_ok=True)
+        write_state(folder.path, state)
 
-    def _take_out(self, running: Running, folder: VmFolder) -> float:
-        """Returns when the machine came to a stand; it runs again then, whatever happened."""
-        try:
-            stood_still = running.vm.move_out(folder.moved, without_memory=False)
-            vm_disk.copy(running.folder.disk, folder.disk)
-            return stood_still
-        finally:
-            with suppress(MachineLost):  # its own death is what the caller hears of, or does not mind
-                running.vm.resume()
+        def start(work: VmFolder, memory: Memory) -> Vm:
+            return self._started(self._domain(work, state, ground, memory, incoming=True))
 
-    def _bake(self, folder: VmFolder, state: DiskState, ground: _Ground) -> None:
-        """Load what came out of a machine into one that writes its memory to a file, and save its devices alone."""
-        vm_disk.make_ram(folder.ram, state.spec.memory_mib)
-        oven = VmFolder(folder.path / "oven")
-        oven.path.mkdir()
-        vm_disk.overlay(folder.disk, oven.disk)
-        memory = Memory(mib=state.spec.memory_mib, file=folder.ram, shared=True)
-        vm = self._started(self._domain(oven, state, ground, memory, incoming=True))
+        disk = running.folder.disk if goes_on else folder.disk
+        saving = partial(vm_saving.save, running.vm, disk, folder, way, goes_on=goes_on)
+        self.pauses_ms[state.id] = 1000 * await asyncio.to_thread(saving)
+        if goes_on:
+            running.channel.set_clock()
+        if way == "fork":
+            await asyncio.to_thread(vm_saving.bake, folder, ground.image.disk, state.spec.memory_mib, start)
+        return state
+
+    async def _turn_into(self, running: Running, folder: VmFolder, state: DiskState) -> Snapshot:
         try:
-            vm.move_in(folder.moved, without_memory=False)
-            vm.move_out(folder.device, without_memory=True)
-        finally:
-            vm.end()
-        folder.moved.unlink()
-        shutil.rmtree(oven.path)
+            snapshot = await self._save(running, folder, state, goes_on=False)
+        except BaseException:
+            with suppress(MachineLost):
+                await asyncio.to_thread(running.vm.resume)
+            raise
+        await self._halt(running)
+        await asyncio.to_thread(running.folder.disk.replace, folder.disk)
+        await asyncio.to_thread(delete_tree, running.folder.path)
+        return snapshot
 
     async def _stop(self, running: Running, *, keep_disk: bool) -> None:
         async with running.busy:
             if self._running.get(running.state.id) is not running:
                 return
             try:
-                if keep_disk and not _ended(running.vm):
+                if keep_disk and not running.ended:
                     await self._keep(running)
             finally:
                 await self._halt(running)
@@ -364,11 +445,8 @@ class LibvirtProvider:
 
     async def _keep(self, running: Running) -> None:
         """Save memory and devices beside the disk, and note that they belong to no run."""
-        ground = await self._ground(running.state.spec.model_copy(update={"image": running.state.image_id}))
-        folder = running.folder
-        await asyncio.to_thread(partial(running.vm.move_out, folder.moved, without_memory=False))
-        await asyncio.to_thread(self._bake, folder, running.state.model_copy(update={"id": new_id("s")}), ground)
-        write_state(folder.path, running.state.model_copy(update={"owner": None}))
+        state = await self._take_out(running, running.folder, running.state, goes_on=False)
+        write_state(running.folder.path, state.model_copy(update={"owner": None}))
 
     async def _halt(self, running: Running) -> None:
         """End its process and free all but its files."""
@@ -389,6 +467,13 @@ class LibvirtProvider:
     async def _discard(self, folder: VmFolder) -> None:
         await self._undo_start(folder)
         await asyncio.to_thread(delete_tree, folder.path)
+
+    def _saved(self, snapshot: Snapshot) -> tuple[VmFolder, DiskState]:
+        folder = self._places.snapshot(snapshot.snapshot_id)
+        state = read_state(folder.path)
+        if state is None:
+            raise ConfigError(f"no snapshot {snapshot.snapshot_id!r}; list what there is with: agent-s3 pool ls")
+        return folder, state
 
     def _of(self, machine: Machine) -> Running:
         running = self._running.get(machine.info.machine_id)
@@ -419,7 +504,3 @@ def _dead_host(folder: Path) -> Stray | None:
             bytes_on_disk=tree_bytes(folder),
         )
     return None
-
-
-def _ended(vm: Vm) -> bool:
-    return vm_disk.has_ended(vm.process_fd)

@@ -23,6 +23,7 @@ from vm_pool.guest.channel_wire import (
     MOST_STREAMS,
     OPEN,
     RESYNC,
+    WELCOME,
     WINDOW,
     Decoder,
     Frame,
@@ -84,10 +85,19 @@ class HostChannel:
     async def open(self, identity: Identity) -> None:
         """Take the port over and begin a session; the guest may hear of it later, when it runs."""
         self._reader, self._writer = await asyncio.open_unix_connection(str(self._port_path), limit=_READ)
-        session = secrets.token_bytes(16)
-        hello = json.dumps(identity.model_dump()).encode()
-        self._writer.write(RESYNC + encode(Frame(HELLO, 0, session + hello)))
-        self._pump = asyncio.create_task(self._run(welcome(session)))
+        self._writer.write(RESYNC + self._hello(identity))
+        self._pump = asyncio.create_task(self._run(welcome(self._session)))
+
+    async def open_again(self, identity: Identity) -> None:
+        """Begin another session on a port that is taken; all connections end. The guest answers as to `open`."""
+        for number in list(self._streams):
+            await self._drop(number)
+        self._welcomed.clear()
+        self._writer.write(self._hello(identity))
+
+    def _hello(self, identity: Identity) -> bytes:
+        self._session = secrets.token_bytes(16)
+        return encode(Frame(HELLO, 0, self._session + json.dumps(identity.model_dump()).encode()))
 
     async def ready(self) -> None:
         """Wait until the guest has taken its identity. Raises: `MachineLost` when the channel ends instead."""
@@ -115,8 +125,7 @@ class HostChannel:
             rest = await self._await_greeting(greeting)
             self._listener = await asyncio.start_unix_server(self._accept, str(self._listen_path), backlog=64)
             self._listen_path.chmod(0o600)
-            self.set_clock()
-            self._welcomed.set()
+            self._begin()
             self._take_all(rest)
             while data := await self._reader.read(_READ):
                 self._take_all(data)
@@ -124,6 +133,10 @@ class HostChannel:
             return  # all connections end below, which clients read as the machine's end
         finally:
             await self._end()
+
+    def _begin(self) -> None:
+        self.set_clock()
+        self._welcomed.set()
 
     async def _await_greeting(self, greeting: bytes) -> bytes:
         """Drop what an earlier session left on the way. Returns what came after the greeting."""
@@ -142,6 +155,9 @@ class HostChannel:
             raise Broken("a damaged frame")
 
     def _take(self, frame: Frame) -> None:
+        if frame.kind == WELCOME and frame.payload == self._session and not self._welcomed.is_set():
+            self._begin()
+            return
         if frame.kind not in (DATA, CREDIT, CLOSE):
             raise Broken(f"a frame of kind {frame.kind}")
         stream = self._streams.get(frame.stream)

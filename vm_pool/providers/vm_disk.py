@@ -48,7 +48,7 @@ def make_ram(path: Path, mib: int) -> None:
 
 def forget_memory(folder: VmFolder) -> None:
     """Free the saved memory of a machine that goes on; what maps it keeps what it needs of it."""
-    for path in (folder.ram, folder.device):
+    for path in (folder.ram, folder.device, folder.moved):
         path.unlink(missing_ok=True)
 
 

@@ -68,6 +68,8 @@ class Domain(Frozen):
         self._add_platform(root)
         self._add_devices(_add(root, "devices"))
         self._add_command_line(_add(root, f"{{{_QEMU}}}commandline"))
+        # libvirt would ask for each of 400 features of the processor, which is longer than all else that it does.
+        _add(_add(root, f"{{{_QEMU}}}capabilities"), f"{{{_QEMU}}}del", capability="cpu-unavailable-features")
         return Xml.tostring(root, encoding="unicode")
 
     def _add_platform(self, root: Xml.Element) -> None:

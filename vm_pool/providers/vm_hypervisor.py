@@ -48,7 +48,23 @@ _UNLIMITED = 1 << 40
 
 
 class Hypervisor:
-    """One libvirt of this process. Raises on making: `HostUnfit`."""
+    """The libvirt of this process, which can have one only: all that ask for it share it. See `shared`."""
+
+    _one: "Hypervisor | None" = None
+    _users = 0
+    _one_lock = threading.Lock()
+
+    @classmethod
+    def shared(cls, places: VmPlaces) -> "Hypervisor":
+        """The one there is, with its files where they are, else a new one; each call needs a `close`.
+
+        Raises: `HostUnfit`.
+        """
+        with cls._one_lock:
+            if cls._one is None:
+                cls._one = cls(places)
+            cls._users += 1
+            return cls._one
 
     def __init__(self, places: VmPlaces):
         _run_event_loop()
@@ -64,11 +80,14 @@ class Hypervisor:
             raise HostUnfit(f"libvirt does not start here: {error}; run: {INSTALL}") from error
 
     def close(self) -> None:
-        """All machines must have been ended; idempotent."""
-        if self._connection is not None:
+        """All machines of the one who closes must have been ended; the last one waits until libvirt knows."""
+        with Hypervisor._one_lock:
+            Hypervisor._users -= 1
+            if Hypervisor._users > 0:
+                return
+            Hypervisor._one = None
             self._await_none_left()
             self._connection.close()
-            self._connection = None
             shutil.rmtree(self._root, ignore_errors=True)
 
     def _await_none_left(self) -> None:
@@ -105,20 +124,27 @@ class Vm:
         """Let it run, whatever made it stand still."""
         self._ask("cont")
 
-    def move_out(self, target: Path, *, without_memory: bool) -> float:
+    def pause(self) -> None:
+        """Let it stand still, with all that it wrote on its disk in the disk's file."""
+        self._ask("stop")
+
+    def why_it_cannot_move(self) -> str | None:
+        """What keeps its memory and devices from being saved; None when nothing does."""
+        reasons = self._ask("query-migrate").get("blocked-reasons")
+        return "; ".join(map(str, reasons)) if reasons else None
+
+    def move_out(self, target: Path, *, without_memory: bool) -> None:
         """Write memory and devices, or devices alone, to a file; the machine stands still from then on.
 
         It does so meanwhile, too: while it runs under software emulation, QEMU 7.2 misses some of the pages that it
-        writes to, and one copy in six did not live. Returns when it came to a stand, by `time.monotonic`.
+        writes to, and one copy in six did not live.
         """
         self._set_up_move(without_memory=without_memory)
         self._ask("migrate-set-parameters", {"max-bandwidth": _UNLIMITED})
-        started = time.monotonic()
-        self._ask("stop")
+        self.pause()
         self._lend(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         self._ask("migrate", {"uri": "fd:state"})
         self._await_move()
-        return started
 
     def move_in(self, source: Path, *, without_memory: bool) -> None:
         """Take over what `move_out` wrote; the machine stands still afterwards."""

@@ -11,27 +11,34 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
 
 from vm_pool.contract import CHECKS
+from vm_pool.contract.pace import pace_of
 from vm_pool.errors import ConfigError, GuestFileNotFound, MachineLost
-from vm_pool.events import Text
-from vm_pool.machine import Machine
+from vm_pool.events import Chord, Text
+from vm_pool.machine import Machine, WithClipboard
 from vm_pool.pool import Pool
 from vm_pool.provider import Provider, Spec
 from vm_pool.providers.vm_places import VmPlaces
 from vm_pool.strays import gc
 
+if TYPE_CHECKING:
+    from vm_pool.providers.libvirt import LibvirtProvider
+    from vm_pool.providers.vm_saving import Way
+
 pytestmark = [pytest.mark.vm, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(400)]
 
 SLIM = Spec(image="slim", width=800, height=600, memory_mib=768, labels={"suite": "test_libvirt"})
 TYPED = "written and never saved"
-READ_SCREEN = "xdotool key ctrl+a ctrl+c sleep 0.3; xclip -o -selection clipboard"
+NOTHING_YET = "nothing was copied yet"
 FAR_FUTURE = datetime(2999, 1, 1, tzinfo=UTC)
 
 
@@ -88,7 +95,17 @@ async def output(machine: Machine, *argv: str) -> str:
 
 async def typed(machine: Machine) -> str:
     """What the editor holds, by way of the clipboard."""
-    return await output(machine, "sh", "-c", READ_SCREEN)
+    assert isinstance(machine, WithClipboard)
+    await machine.set_clipboard(NOTHING_YET)
+    await machine.perform([Chord(keys=("ctrl", "a")), Chord(keys=("ctrl", "c"))])
+    copied: list[str] = []
+
+    async def is_there() -> bool:
+        copied.append(await machine.clipboard() or NOTHING_YET)
+        return copied[-1] != NOTHING_YET
+
+    await until(is_there)
+    return copied[-1]
 
 
 async def test_forks_are_equal_at_birth_and_independent_afterwards(provider, original, snapshot):
@@ -135,9 +152,15 @@ async def _go_their_own_ways(forks: list[Machine]) -> None:
     assert await typed(forks[1]) != TYPED
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def pace(fork):
+    return await pace_of(fork)
+
+
+@pytest.mark.vm_long
 @pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS.keys())
-async def test_a_fork_keeps_the_contract_of_machines(fork, check):
-    await check(fork)
+async def test_a_fork_keeps_the_contract_of_machines(fork, pace, check):
+    await check(fork, pace=pace)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -197,6 +220,94 @@ async def test_a_fork_can_be_branched_while_it_runs(provider, snapshot, fork):
     again = await provider.snapshot(copy)  # neither the branch nor its disk is needed any more
     await provider.stop(copy)
     await provider.drop(again)
+
+
+async def test_forks_that_were_started_ahead_hear_who_they_are_when_they_are_lent(provider, original, snapshot):
+    await provider.prepare(snapshot, 3)
+    started = {stray.id for stray in await provider.strays() if stray.kind == "machine"}
+    forks = [await provider.fork(snapshot, labels={"fork": str(i)}) for i in range(3)]
+    try:
+        assert {fork.info.machine_id for fork in forks} <= started
+        await _are_equal(original, forks)
+        await _have_their_own_identity([original, *forks])
+        await _go_their_own_ways(forks)
+        assert [await output(fork, "hostname") for fork in forks] == [f"desktop-{f.info.machine_id[2:]}" for f in forks]
+        labels = {stray.id: stray.labels for stray in await provider.strays()}
+        assert [labels[fork.info.machine_id]["fork"] for fork in forks] == ["0", "1", "2"]
+    finally:
+        for fork in forks:
+            await provider.stop(fork)
+
+
+async def test_a_machine_that_died_while_it_waited_is_not_lent_and_the_rest_end_with_their_snapshot(provider, fork):
+    branch = await provider.snapshot(fork)
+    await provider.prepare(branch, 2)
+    first, second = (running.vm.pid for running in provider._spares._waiting[branch.snapshot_id])
+    os.kill(first, signal.SIGKILL)
+    lent = await provider.fork(branch)
+    assert provider.process_ids(lent) == {second}
+    await provider.stop(lent)
+    await provider.prepare(branch, 1)
+    (waiting,) = (running.vm.pid for running in provider._spares._waiting[branch.snapshot_id])
+    await provider.drop(branch)
+    assert not _command_line(waiting)
+
+
+async def test_a_promoted_machine_ends_and_is_the_original_of_others(provider, places, snapshot):
+    machine = await provider.fork(snapshot)
+    await machine.write("/home/user/so-far", b"half way")
+    promoted = await provider.promote(machine)
+    with pytest.raises(MachineLost):
+        await machine.look(frozenset())
+    assert not places.machine(machine.info.machine_id).path.exists()
+    await provider.stop(machine)
+    forks = await asyncio.gather(*(provider.fork(promoted) for _ in range(2)))
+    for fork in forks:
+        assert await fork.read("/home/user/so-far") == b"half way"
+        assert await typed(fork) == TYPED
+        await provider.stop(fork)
+    await provider.drop(promoted)
+
+
+@asynccontextmanager
+async def copying_by(way: "Way", places: VmPlaces) -> AsyncGenerator["LibvirtProvider"]:
+    """Another provider beside the module's, on the same files."""
+    from vm_pool.providers.libvirt import LibvirtProvider
+
+    provider = LibvirtProvider(places=places, cloning=way)
+    async with provider.session():
+        yield provider
+
+
+async def test_where_memory_cannot_be_shared_each_copy_reads_all_of_it(places, snapshot):
+    async with copying_by("restore", places) as provider:
+        assert (await provider.ways(SLIM))[1] == "copies by restore: it was asked for"
+        machine = await provider.fork(snapshot)
+        saved = await provider.snapshot(machine)
+        assert saved.includes_memory
+        folder = places.snapshot(saved.snapshot_id)
+        assert (folder.moved.exists(), folder.ram.exists()) == (True, False)
+        copy = await provider.fork(saved)
+        assert await typed(copy) == TYPED
+        await _have_their_own_identity([machine, copy])
+        await provider.stop(copy, keep_disk=True)
+        revived = await provider.revive(copy.info.machine_id)
+        assert await typed(revived) == TYPED
+        await provider.drop(saved)
+
+
+@pytest.mark.vm_long
+async def test_where_nothing_running_can_be_saved_copies_start_cold_with_its_files_and_programs(places, snapshot):
+    async with copying_by("boot", places) as provider:
+        machine = await provider.fork(snapshot)
+        await machine.write("/home/user/so-far", b"half way")
+        saved = await provider.snapshot(machine)
+        assert not saved.includes_memory
+        assert saved.launched == (("mousepad",),)
+        copy = await provider.fork(saved)
+        assert await copy.read("/home/user/so-far") == b"half way"
+        assert await has_window(copy, "Mousepad")
+        await provider.drop(saved)
 
 
 async def test_a_killed_machine_is_lost_and_the_pool_lends_another(provider, snapshot):
@@ -313,3 +424,6 @@ async def test_software_emulation_is_chosen_for_a_reason(provider):
     chosen = await provider.acceleration("slim")
     assert chosen.accel in ("kvm", "tcg")
     assert chosen.reason
+    runs, copies = await provider.ways(SLIM)
+    assert runs == f"runs by {chosen.accel}: {chosen.reason}"
+    assert copies.startswith("copies by fork: ")

@@ -19,6 +19,7 @@ from vm_pool.guest.channel_wire import (
     CREDIT,
     DATA,
     HELLO,
+    LONGEST_PAYLOAD,
     OPEN,
     RESYNC,
     WELCOME,
@@ -167,6 +168,21 @@ async def test_the_guest_hears_who_it_is_before_anything_else(guest, folder):
         assert (folder / "listen").stat().st_mode & 0o777 == 0o600
 
 
+async def test_a_machine_hears_who_it_is_again_and_its_connections_end(guest, folder):
+    other = IDENTITY.model_copy(update={"token": "another", "hostname": "desktop-2"})
+    async with joined(guest, folder / "listen") as channel:
+        reader, writer = await asyncio.open_unix_connection(str(folder / "listen"))
+        writer.write(b"of the first session")
+        assert await reader.readexactly(2) == b"of"
+        await channel.open_again(other)
+        await asyncio.wait_for(channel.ready(), 20)
+        assert guest.hellos == [IDENTITY.model_dump(), other.model_dump()]
+        await asyncio.wait_for(reader.read(), 20)
+        await _close(writer)
+        await _until(lambda: len(guest.clocks) == 2)
+        assert await echoed(folder / "listen", BIG) == BIG
+
+
 async def test_many_connections_carry_more_than_a_window_at_once(guest, folder):
     async with joined(guest, folder / "listen"):
         answers = await asyncio.gather(*(echoed(folder / "listen", BIG) for _ in range(4)))
@@ -234,7 +250,7 @@ async def hostile(folder: Path, answer: Callable[[bytes], bytes], then: bytes = 
         encode(Frame(WELCOME, 0, b"again")),
         b"\xffnonsense" * 10,
         encode(Frame(CREDIT, 1, b"\xff\xff\xff\xff")),
-        encode(Frame(DATA, 1, bytes(65536))) * 64,
+        encode(Frame(DATA, 1, bytes(LONGEST_PAYLOAD))) * 256,
     ],
 )
 async def test_a_guest_that_breaks_the_protocol_loses_its_connections(folder, nonsense):
