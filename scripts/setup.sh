@@ -72,7 +72,6 @@ apt_line() { printf 'sudo apt-get update && sudo apt-get install -y --no-install
 prepare_host() {
     local levels=(make run) missing
     [ "$FOR" = run ] || levels+=(test)
-    [ -z "${AGENT_S3_TEST_VM:-}" ] || levels+=(vm)
     mapfile -t missing < <(missing_packages "${levels[@]}")
     [ "${#missing[@]}" = 0 ] || install_packages "${missing[@]}" || say "cannot install ${missing[*]} here by myself"
 

@@ -19,6 +19,9 @@ from vm_pool.providers import PROVIDERS, provider_class
 from vm_pool.providers.sandbox_cgroup import find_hierarchy
 from vm_pool.providers.sandbox_launch import as_machine_uid
 from vm_pool.providers.sandbox_seccomp import AUDIT_ARCH, filter_bytes
+from vm_pool.providers.vm_accel import why_no_kvm
+from vm_pool.providers.vm_cloning import EMULATOR, cloning_of
+from vm_pool.providers.vm_places import INSTALL
 from vm_pool.types import Frozen
 
 _FRAME_BYTES = 1920 * 1080 * 4
@@ -44,7 +47,7 @@ def checks() -> list[Check]:
     """All checks, in the order in which they should be mended. Starts a few short processes; takes about 0.1 s."""
     found = [check() for check in (_kernel, _tools, _namespaces, _overlay, _sandbox)]
     found += [_limits(), _shared_memory(), _disk(), _builder()]
-    return [*found, *_docker(), *(_image(name) for name in RECIPES)]
+    return [*found, *_docker(), *_virtual_machines(), *(_image(name) for name in RECIPES)]
 
 
 def _kernel() -> Check:
@@ -222,6 +225,26 @@ def _docker_daemon() -> str:
     daemon = provider_class("docker", PROVIDERS["docker"])().daemon
     daemon.check()
     return f"{daemon.version()} at {daemon.host}"
+
+
+def _virtual_machines() -> Iterator[Check]:
+    """Only where somebody means to use them: QEMU or the extra is installed."""
+    emulator, binding = shutil.which(EMULATOR), find_spec("libvirt")
+    if emulator is None and binding is None:
+        return
+    detail, fix = "QEMU is missing", INSTALL
+    if emulator and binding is None:
+        detail, fix = "libvirt-python is missing", "pip install 'agent-s3[libvirt]'"
+    elif emulator:
+        detail, fix = _ways_of_virtual_machines(Path(emulator)), None
+    yield Check(name="virtual machines", ok=fix is None, required=False, detail=detail, fix=fix)
+
+
+def _ways_of_virtual_machines(emulator: Path) -> str:
+    slow = why_no_kvm(Path("/proc/cpuinfo").read_text(encoding="utf-8"), Path("/dev/kvm"))
+    runs = f"run by software emulation: {slow}" if slow else "run by KVM if a guest starts under it"
+    way, reason = cloning_of(emulator)
+    return f"{runs}; copied by {way}: {reason}"
 
 
 def _image(name: str) -> Check:

@@ -1,6 +1,8 @@
 """The doctor's checks say what is there, and name the command that mends what is not."""
 
 import os
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +29,26 @@ def test_an_image_that_is_not_built_is_said_to_be_missing(tmp_path, monkeypatch)
         assert (check.ok, check.fix) == (False, "agent-s3 pool image build slim")
     else:
         pytest.skip("root has built the image for all users")
+
+
+def emulator(folder: Path, capability: str) -> None:
+    """A QEMU that can do one thing."""
+    program = folder / "qemu-system-x86_64"
+    program.write_text(f"""#!/bin/sh\necho '{{"return": [{{"capability": "{capability}", "state": false}}]}}'\n""")
+    program.chmod(0o755)
+
+
+@pytest.mark.parametrize(("capability", "way"), [("x-ignore-shared", "fork"), ("events", "restore"), ("other", "boot")])
+def test_how_virtual_machines_run_and_are_copied_is_said_where_there_is_qemu(tmp_path, monkeypatch, capability, way):
+    emulator(tmp_path, capability)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    check = next(check for check in checks() if check.name == "virtual machines")
+    assert not check.required
+    if find_spec("libvirt") is None:
+        assert check.fix == "pip install 'agent-s3[libvirt]'"
+    else:
+        assert f"; copied by {way}: " in check.detail
+        assert check.ok
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from vm_pool.local_state import DiskState, folders_in, new_id, read_state, state
 from vm_pool.machine import Machine
 from vm_pool.owner import this_process
 from vm_pool.provider import Evidence, Footprint, Snapshot, Spec, Stray
-from vm_pool.providers import vm_accel, vm_disk, vm_saving
+from vm_pool.providers import vm_accel, vm_cloning, vm_disk, vm_saving
 from vm_pool.providers.vm_channel import HostChannel, Identity
 from vm_pool.providers.vm_domain import Domain, Memory
 from vm_pool.providers.vm_guest_code import initrd_for
@@ -39,7 +39,6 @@ from vm_pool.providers.vm_running import Running, Spares, fresh_identity
 from vm_pool.relaunch import programs_of, relaunch
 from vm_pool.shield import shielded
 
-EMULATOR = "qemu-system-x86_64"
 _LEAST_MEMORY_MIB = 384
 
 
@@ -51,7 +50,7 @@ class _Ground:
     initrd: Path
     emulator: Path
     accel: vm_accel.Acceleration
-    cloning: vm_saving.Cloning
+    cloning: vm_cloning.Cloning
 
 
 class LibvirtProvider:
@@ -67,12 +66,12 @@ class LibvirtProvider:
         places: VmPlaces | None = None,
         boot_timeout_s: float = 300.0,
         fork_timeout_s: float = 60.0,
-        cloning: vm_saving.Way | Literal["auto"] = "auto",
+        cloning: vm_cloning.Way | Literal["auto"] = "auto",
     ) -> None:
         """`cloning` is how copies of machines are made; "auto" takes the best that QEMU has."""
-        if cloning != "auto" and cloning not in vm_saving.WAYS:
-            raise ConfigError(f"unknown way of cloning {cloning!r}; known: auto, {', '.join(vm_saving.WAYS)}")
-        self._cloning = None if cloning == "auto" else vm_saving.Cloning(cloning, "it was asked for")
+        if cloning != "auto" and cloning not in vm_cloning.WAYS:
+            raise ConfigError(f"unknown way of cloning {cloning!r}; known: auto, {', '.join(vm_cloning.WAYS)}")
+        self._cloning = None if cloning == "auto" else vm_cloning.Cloning(cloning, "it was asked for")
         self._places = places or default_vm_places()
         self._boot_timeout_s = boot_timeout_s
         self._fork_timeout_s = fork_timeout_s
@@ -229,7 +228,7 @@ class LibvirtProvider:
 
     def _prepare(self, spec: Spec) -> _Ground:
         """Raises: `ConfigError`, `HostUnfit`, `ImageError`."""
-        emulator = shutil.which(EMULATOR)
+        emulator = shutil.which(vm_cloning.EMULATOR)
         if emulator is None or shutil.which("qemu-img") is None:
             raise HostUnfit(f"QEMU is missing; run: {INSTALL}")
         if spec.network != "none":
@@ -243,7 +242,7 @@ class LibvirtProvider:
             raise ConfigError(f"{image.id} is for sandboxes; name it {image.name!r} to have it as a virtual machine")
         if image.id not in self._grounds:
             accel = vm_accel.choose(Path(emulator), image.kernel, image.initrd)
-            initrd, cloning = initrd_for(self._places, image), self._cloning or vm_saving.cloning_of(Path(emulator))
+            initrd, cloning = initrd_for(self._places, image), self._cloning or vm_cloning.cloning_of(Path(emulator))
             self._grounds[image.id] = _Ground(image, initrd, Path(emulator), accel, cloning)
         return self._grounds[image.id]
 

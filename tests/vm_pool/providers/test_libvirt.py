@@ -32,7 +32,7 @@ from vm_pool.strays import gc
 
 if TYPE_CHECKING:
     from vm_pool.providers.libvirt import LibvirtProvider
-    from vm_pool.providers.vm_saving import Way
+    from vm_pool.providers.vm_cloning import Way
 
 pytestmark = [pytest.mark.vm, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(400)]
 

@@ -10,7 +10,8 @@ from vm_pool.providers.vm_places import VmFolder
 
 pytest.importorskip("libvirt", reason="libvirt-python is not installed; run: make test")
 
-from vm_pool.providers.vm_saving import cloning_by, cloning_of, memory_for, way_of
+from vm_pool.providers.vm_cloning import cloning_by, cloning_of
+from vm_pool.providers.vm_saving import memory_for, way_of
 
 
 @pytest.mark.parametrize(
