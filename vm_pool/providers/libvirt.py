@@ -6,25 +6,18 @@ under a second and cost what they change; the machine that was saved stands stil
 
 import asyncio
 import os
-import secrets
-import shutil
 import time
-import uuid
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Literal
 
-from vm_pool import images
 from vm_pool.boot_report import explained, tail_of
 from vm_pool.disk import delete_tree, tree_bytes
-from vm_pool.errors import BootTimeout, ConfigError, GuestError, HostUnfit, MachineLost
+from vm_pool.errors import BootTimeout, ConfigError, GuestError, MachineLost
 from vm_pool.guest_client import GuestMachine
 from vm_pool.guest_code import machine_info
-from vm_pool.images.recipe import RECIPES, VM_SUFFIX
 from vm_pool.local_state import DiskState, folders_in, new_id, read_state, state_of_new, stray_of, write_state
 from vm_pool.machine import Machine
 from vm_pool.owner import this_process
@@ -32,25 +25,12 @@ from vm_pool.provider import Evidence, Footprint, Snapshot, Spec, Stray
 from vm_pool.providers import vm_accel, vm_cloning, vm_disk, vm_saving
 from vm_pool.providers.vm_channel import HostChannel, Identity
 from vm_pool.providers.vm_domain import Domain, Memory
-from vm_pool.providers.vm_guest_code import initrd_for
+from vm_pool.providers.vm_ground import Ground, Grounds, describe
 from vm_pool.providers.vm_hypervisor import Hypervisor, Vm
-from vm_pool.providers.vm_places import INSTALL, VmFolder, VmPlaces, default_vm_places
+from vm_pool.providers.vm_places import VmFolder, VmPlaces, default_vm_places
 from vm_pool.providers.vm_running import Running, Spares, fresh_identity
 from vm_pool.relaunch import programs_of, relaunch
 from vm_pool.shield import shielded
-
-_LEAST_MEMORY_MIB = 384
-
-
-@dataclass(frozen=True)
-class _Ground:
-    """What machines of an image are started with."""
-
-    image: images.Image
-    initrd: Path
-    emulator: Path
-    accel: vm_accel.Acceleration
-    cloning: vm_cloning.Cloning
 
 
 class LibvirtProvider:
@@ -69,14 +49,11 @@ class LibvirtProvider:
         cloning: vm_cloning.Way | Literal["auto"] = "auto",
     ) -> None:
         """`cloning` is how copies of machines are made; "auto" takes the best that QEMU has."""
-        if cloning != "auto" and cloning not in vm_cloning.WAYS:
-            raise ConfigError(f"unknown way of cloning {cloning!r}; known: auto, {', '.join(vm_cloning.WAYS)}")
-        self._cloning = None if cloning == "auto" else vm_cloning.Cloning(cloning, "it was asked for")
         self._places = places or default_vm_places()
+        self._grounds = Grounds(self._places, cloning)
         self._boot_timeout_s = boot_timeout_s
         self._fork_timeout_s = fork_timeout_s
         self._running: dict[str, Running] = {}
-        self._grounds: dict[str, _Ground] = {}
         self._hypervisor: Hypervisor | None = None
         self._opening = asyncio.Lock()
         self._spares = Spares()
@@ -214,45 +191,25 @@ class LibvirtProvider:
             if failure is not None:
                 raise failure
 
-    async def _ground(self, spec: Spec) -> _Ground:
+    async def _ground(self, spec: Spec) -> Ground:
         """Everything that can be refused before anything is made."""
         async with self._opening:
             if self._hypervisor is None:
                 self._hypervisor = await asyncio.to_thread(self._open)
-            return await asyncio.to_thread(self._prepare, spec)
+            return await asyncio.to_thread(self._grounds.of, spec)
 
     def _open(self) -> Hypervisor:
         self._places.make()
         self._places.sweep_hosts()
         return Hypervisor.shared(self._places)
 
-    def _prepare(self, spec: Spec) -> _Ground:
-        """Raises: `ConfigError`, `HostUnfit`, `ImageError`."""
-        emulator = shutil.which(vm_cloning.EMULATOR)
-        if emulator is None or shutil.which("qemu-img") is None:
-            raise HostUnfit(f"QEMU is missing; run: {INSTALL}")
-        if spec.network != "none":
-            raise ConfigError(f"virtual machines have no network {spec.network!r} yet; use 'none'")
-        if spec.memory_mib < _LEAST_MEMORY_MIB:
-            raise ConfigError(
-                f"a virtual machine has memory of its own, at least {_LEAST_MEMORY_MIB} MiB, not {spec.memory_mib}"
-            )
-        image = images.find(f"{spec.image}{VM_SUFFIX}" if spec.image in RECIPES else spec.image)
-        if not image.is_vm:
-            raise ConfigError(f"{image.id} is for sandboxes; name it {image.name!r} to have it as a virtual machine")
-        if image.id not in self._grounds:
-            accel = vm_accel.choose(Path(emulator), image.kernel, image.initrd)
-            initrd, cloning = initrd_for(self._places, image), self._cloning or vm_cloning.cloning_of(Path(emulator))
-            self._grounds[image.id] = _Ground(image, initrd, Path(emulator), accel, cloning)
-        return self._grounds[image.id]
-
-    def _state_of_new(self, spec: Spec, ground: _Ground) -> DiskState:
+    def _state_of_new(self, spec: Spec, ground: Ground) -> DiskState:
         return state_of_new(new_id("m"), spec, ground.image.id)
 
-    def _state_of_fork(self, spec: Spec, ground: _Ground, saved: DiskState) -> DiskState:
+    def _state_of_fork(self, spec: Spec, ground: Ground, saved: DiskState) -> DiskState:
         return self._state_of_new(spec, ground).model_copy(update={"programs": saved.programs})
 
-    async def _start_new(self, state: DiskState, ground: _Ground, *, saved: VmFolder | None) -> GuestMachine:
+    async def _start_new(self, state: DiskState, ground: Ground, *, saved: VmFolder | None) -> GuestMachine:
         """Make a disk and start on it; nothing is left when that fails or is cancelled at any point."""
         folder = self._places.machine(state.id)
         try:
@@ -278,11 +235,11 @@ class LibvirtProvider:
         return machine
 
     async def _start(
-        self, folder: VmFolder, state: DiskState, ground: _Ground, *, saved: VmFolder | None
+        self, folder: VmFolder, state: DiskState, ground: Ground, *, saved: VmFolder | None
     ) -> GuestMachine:
         cold = saved is None or vm_saving.way_of(saved) == "boot"
         memory = vm_saving.memory_for(saved, state.spec.memory_mib)
-        domain = self._domain(folder, state, ground, memory, incoming=not cold)
+        domain = describe(folder, state, ground, memory, incoming=not cold)
         vm = await shielded(asyncio.to_thread(self._started, domain))
         channel = HostChannel(folder.port, folder.socket)
         identity = fresh_identity(state)
@@ -298,7 +255,7 @@ class LibvirtProvider:
                 await relaunch(machine, state.programs)
         return machine
 
-    async def _start_ahead(self, snapshot: Snapshot, state: DiskState, ground: _Ground, saved: VmFolder) -> None:
+    async def _start_ahead(self, snapshot: Snapshot, state: DiskState, ground: Ground, saved: VmFolder) -> None:
         async with self._places_to_fork:
             machine = await self._start_new(state, ground, saved=saved)
         running = self._of(machine)
@@ -346,25 +303,6 @@ class LibvirtProvider:
             ) from error
         await machine.ready(max(1.0, deadline - time.monotonic()))
 
-    def _domain(self, folder: VmFolder, state: DiskState, ground: _Ground, memory: Memory, *, incoming: bool) -> Domain:
-        return Domain(
-            # A name of its own for each start: libvirt holds on to that of a machine that has ended for a while.
-            name=f"{state.id}-{secrets.token_hex(2)}",
-            uuid=str(uuid.uuid4()),
-            generation=str(uuid.uuid4()),
-            accel=ground.accel.accel,
-            memory=memory,
-            cpus=state.spec.cpus,
-            emulator=ground.emulator,
-            kernel=ground.image.kernel,
-            initrd=ground.initrd,
-            disk=folder.disk,
-            port=folder.port,
-            console=folder.console,
-            incoming=incoming,
-            notes={**state.labels, "owner": str(os.getpid()), "state": str(folder.path)},
-        )
-
     def _started(self, domain: Domain) -> Vm:
         assert self._hypervisor is not None
         domain.port.unlink(missing_ok=True)
@@ -407,7 +345,7 @@ class LibvirtProvider:
         write_state(folder.path, state)
 
         def start(work: VmFolder, memory: Memory) -> Vm:
-            return self._started(self._domain(work, state, ground, memory, incoming=True))
+            return self._started(describe(work, state, ground, memory, incoming=True))
 
         disk = running.folder.disk if goes_on else folder.disk
         saving = partial(vm_saving.save, running.vm, disk, folder, way, goes_on=goes_on)

@@ -1,0 +1,84 @@
+"""What virtual machines of an image are started with on this host, and how each of them is described."""
+
+import os
+import secrets
+import shutil
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from vm_pool import images
+from vm_pool.errors import ConfigError, HostUnfit
+from vm_pool.images.recipe import RECIPES, VM_SUFFIX
+from vm_pool.local_state import DiskState
+from vm_pool.provider import Spec
+from vm_pool.providers import vm_accel, vm_cloning
+from vm_pool.providers.vm_domain import Domain, Memory
+from vm_pool.providers.vm_guest_code import initrd_for
+from vm_pool.providers.vm_places import INSTALL, VmFolder, VmPlaces
+
+_LEAST_MEMORY_MIB = 384
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What machines of an image are started with."""
+
+    image: images.Image
+    initrd: Path
+    emulator: Path
+    accel: vm_accel.Acceleration
+    cloning: vm_cloning.Cloning
+
+
+class Grounds:
+    """Found out once for each image. Raises on making: `ConfigError` for a way of cloning that there is not."""
+
+    def __init__(self, places: VmPlaces, cloning: vm_cloning.Way | Literal["auto"]):
+        if cloning != "auto" and cloning not in vm_cloning.WAYS:
+            raise ConfigError(f"unknown way of cloning {cloning!r}; known: auto, {', '.join(vm_cloning.WAYS)}")
+        self._cloning = None if cloning == "auto" else vm_cloning.Cloning(cloning, "it was asked for")
+        self._places = places
+        self._known: dict[str, Ground] = {}
+
+    def of(self, spec: Spec) -> Ground:
+        """Blocks. Raises: `ConfigError`, `HostUnfit`, `ImageError`."""
+        emulator = shutil.which(vm_cloning.EMULATOR)
+        if emulator is None or shutil.which("qemu-img") is None:
+            raise HostUnfit(f"QEMU is missing; run: {INSTALL}")
+        if spec.network != "none":
+            raise ConfigError(f"virtual machines have no network {spec.network!r} yet; use 'none'")
+        if spec.memory_mib < _LEAST_MEMORY_MIB:
+            raise ConfigError(
+                f"a virtual machine has memory of its own, at least {_LEAST_MEMORY_MIB} MiB, not {spec.memory_mib}"
+            )
+        image = images.find(f"{spec.image}{VM_SUFFIX}" if spec.image in RECIPES else spec.image)
+        if not image.is_vm:
+            raise ConfigError(f"{image.id} is for sandboxes; name it {image.name!r} to have it as a virtual machine")
+        if image.id not in self._known:
+            accel = vm_accel.choose(Path(emulator), image.kernel, image.initrd)
+            initrd, cloning = initrd_for(self._places, image), self._cloning or vm_cloning.cloning_of(Path(emulator))
+            self._known[image.id] = Ground(image, initrd, Path(emulator), accel, cloning)
+        return self._known[image.id]
+
+
+def describe(folder: VmFolder, state: DiskState, ground: Ground, memory: Memory, *, incoming: bool) -> Domain:
+    """A machine on the files of a folder."""
+    return Domain(
+        # A name of its own for each start: libvirt holds on to that of a machine that has ended for a while.
+        name=f"{state.id}-{secrets.token_hex(2)}",
+        uuid=str(uuid.uuid4()),
+        generation=str(uuid.uuid4()),
+        accel=ground.accel.accel,
+        memory=memory,
+        cpus=state.spec.cpus,
+        emulator=ground.emulator,
+        kernel=ground.image.kernel,
+        initrd=ground.initrd,
+        disk=folder.disk,
+        port=folder.port,
+        console=folder.console,
+        incoming=incoming,
+        notes={**state.labels, "owner": str(os.getpid()), "state": str(folder.path)},
+    )
