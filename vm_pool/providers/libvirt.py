@@ -91,7 +91,7 @@ class LibvirtProvider:
         wanted = {"image": saved.image_id, "labels": {**saved.spec.labels, **(labels or {})}}
         spec = saved.spec.model_copy(update=wanted)
         while spare := self._spares.take(snapshot.snapshot_id):
-            with suppress(MachineLost, BootTimeout, GuestError):
+            with suppress(MachineLost, BootTimeout, GuestError, FileNotFoundError):  # the last: it was removed
                 return await self._hand_out(spare, spec)
         ground = await self._ground(spec)
         state = self._state_of_fork(spec, ground, saved)

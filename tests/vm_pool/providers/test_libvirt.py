@@ -248,6 +248,11 @@ async def test_a_machine_that_died_while_it_waited_is_not_lent_and_the_rest_end_
     assert provider.process_ids(lent) == {second}
     await provider.stop(lent)
     await provider.prepare(branch, 1)
+    (waiting,) = provider._spares._waiting[branch.snapshot_id]
+    (stray,) = [stray for stray in await provider.strays() if stray.id == waiting.state.id]
+    await provider.remove(stray)
+    await provider.stop(await provider.fork(branch))
+    await provider.prepare(branch, 1)
     (waiting,) = (running.vm.pid for running in provider._spares._waiting[branch.snapshot_id])
     await provider.drop(branch)
     assert not _command_line(waiting)
