@@ -27,7 +27,7 @@ from vm_pool.local_state import DiskState, folders_in, new_id, read_state, state
 from vm_pool.machine import Machine
 from vm_pool.owner import this_process
 from vm_pool.provider import Snapshot, Spec, Stray
-from vm_pool.providers import vm_accel, vm_disk
+from vm_pool.providers import vm_accel, vm_disk, vm_screen
 from vm_pool.providers.vm_channel import HostChannel, Identity
 from vm_pool.providers.vm_domain import Domain, Memory
 from vm_pool.providers.vm_guest_code import initrd_for
@@ -246,7 +246,13 @@ class LibvirtProvider:
         domain = self._domain(folder, state, ground, memory, incoming=saved is not None)
         vm = await shielded(asyncio.to_thread(self._started, domain))
         channel = HostChannel(folder.port, folder.socket)
-        machine = GuestMachine(machine_info(state, self.name), socket=folder.socket, token=token)
+        machine = GuestMachine(
+            machine_info(state, self.name),
+            socket=folder.socket,
+            token=token,
+            framebuffer=folder.screen,
+            framebuffer_start=vm_screen.picture_start(folder.screen),
+        )
         self._running[state.id] = Running(machine, vm, channel, folder, state)
         if saved:
             await shielded(asyncio.to_thread(partial(vm.move_in, saved.device, without_memory=True)))
@@ -282,6 +288,7 @@ class LibvirtProvider:
             generation=str(uuid.uuid4()),
             accel=ground.accel.accel,
             memory=memory,
+            screen=vm_screen.shared_screen(folder.screen, state.spec.width, state.spec.height),
             cpus=state.spec.cpus,
             emulator=ground.emulator,
             kernel=ground.image.kernel,
@@ -324,13 +331,16 @@ class LibvirtProvider:
         oven.path.mkdir()
         vm_disk.overlay(folder.disk, oven.disk)
         memory = Memory(mib=state.spec.memory_mib, file=folder.ram, shared=True)
-        vm = self._started(self._domain(oven, state, ground, memory, incoming=True))
+        domain = self._domain(oven, state, ground, memory, incoming=True)
+        vm_screen.make_blank(domain.screen)
+        vm = self._started(domain)
         try:
             vm.move_in(folder.moved, without_memory=False)
             vm.move_out(folder.device, without_memory=True)
         finally:
             vm.end()
         folder.moved.unlink()
+        oven.screen.rename(folder.screen)
         shutil.rmtree(oven.path)
 
     async def _stop(self, running: Running, *, keep_disk: bool) -> None:

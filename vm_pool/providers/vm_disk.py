@@ -1,4 +1,4 @@
-"""The files of virtual machines: fresh disks over an image's, copies of saved ones, memory; and ending strays."""
+"""The files of virtual machines: fresh disks over an image's, copies of saved ones, memory, screens; ending strays."""
 
 import contextlib
 import os
@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 from vm_pool.local_state import DiskState, write_state
+from vm_pool.providers import vm_screen
 from vm_pool.providers.vm_places import VmFolder
 
 _LAST_BYTES = 4000
@@ -16,12 +17,15 @@ _END_S = 10.0
 
 
 def make(folder: VmFolder, state: DiskState, image_disk: Path, saved: VmFolder | None) -> None:
-    """The folder of a new machine, with an empty disk over the image's or a copy of a saved one."""
+    """The folder of a new machine: an empty disk over the image's and an empty screen, or copies of saved ones."""
     make_folder(folder, state)
     if saved:
         copy(saved.disk, folder.disk)
+        copy(saved.screen, folder.screen)
     else:
         overlay(image_disk, folder.disk)
+        size = state.spec.width, state.spec.height
+        vm_screen.make(vm_screen.shared_screen(folder.screen, *size), *size)
 
 
 def make_folder(folder: VmFolder, state: DiskState) -> None:

@@ -1,8 +1,8 @@
 """What the `libvirt` provider keeps on disk.
 
 <state>/libvirt/machines/<id>/   state.json  disk.qcow2 (over the image's)  console (what the machine said at its start)
-                                 port, guest.sock (control)                 ram, device (when it is kept for `revive`)
-               /snapshots/<id>/  state.json  disk.qcow2  ram  device
+                                 port, guest.sock (control)  screen         ram, device (when it is kept for `revive`)
+               /snapshots/<id>/  state.json  disk.qcow2  ram  device  screen
                /guests/<sha>/    initrd: an image's drivers and the guest server's code
                /hosts/<pid>-*/   libvirt's own files, one folder for each process that uses it; removed with it
                /cache/           what libvirt found out about this host's QEMU
@@ -44,6 +44,11 @@ class VmFolder:
     def moved(self) -> Path:
         """Memory and devices as they come out of a running machine; gone when `ram` and `device` are made of it."""
         return self.path / "moved"
+
+    @property
+    def screen(self) -> Path:
+        """Memory that the machine shares with this host, with the picture on its screen."""
+        return self.path / "screen"
 
     @property
     def console(self) -> Path:

@@ -13,14 +13,17 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import pytest_asyncio
 
 from vm_pool.contract import CHECKS
 from vm_pool.errors import ConfigError, GuestFileNotFound, MachineLost
-from vm_pool.events import Text
+from vm_pool.events import Move, Text
+from vm_pool.guest_client import GuestMachine
 from vm_pool.machine import Machine
 from vm_pool.pool import Pool
 from vm_pool.provider import Provider, Spec
@@ -98,6 +101,7 @@ async def test_forks_are_equal_at_birth_and_independent_afterwards(provider, ori
         await _are_equal(original, forks)
         await _have_their_own_identity([original, *forks])
         await _go_their_own_ways(forks)
+        await _show_what_they_draw(forks)
     finally:
         for fork in forks:
             await provider.stop(fork)
@@ -110,6 +114,25 @@ async def _are_equal(original: Machine, forks: list[Machine]) -> None:
     assert [await typed(fork) for fork in forks] == [TYPED] * 3
     processes = {await output(fork, "pgrep", "-x", "mousepad") for fork in forks}
     assert processes == {await output(original, "pgrep", "-x", "mousepad")}
+
+
+async def _show_what_they_draw(forks: list[Machine]) -> None:
+    """What this host reads of a screen is what the machine itself says is on it, and each has its own."""
+    for place, fork in enumerate(forks):
+        await fork.perform([Move(x=100 * place + 100, y=300)])
+        await until(partial(_looks_the_same_from_within, fork))
+    pictures = [await fork.screenshot() for fork in forks]
+    under_pointer = [picture.pixels[300:316, 100:416].tobytes() for picture in pictures]
+    assert len(set(under_pointer)) == len(forks)
+
+
+async def _looks_the_same_from_within(fork: Machine) -> bool:
+    assert isinstance(fork, GuestMachine)
+    assert fork._framebuffer is not None
+    within = fork.another_client()
+    here, there = await asyncio.to_thread(fork._framebuffer.grab), await within.screenshot()
+    await within.aclose()
+    return np.array_equal(here, there.pixels)
 
 
 async def _have_their_own_identity(machines: list[Machine]) -> None:
