@@ -26,8 +26,8 @@ TOOLS = {
 """Programs that a build needs and the packages they come in."""
 MODULES = ("virtio_pci", "virtio_blk", "virtio_console", "virtio_rng", "crc32c_generic", "ext4")
 """Drivers, those that they need aside: bus, disk, control channel, random numbers, file system."""
-WANTED_MODULES = ("nd_e820", "nd_pmem")
-"""Drivers of memory that the host sees too; without them frames travel over the control channel."""
+WANTED_MODULES = ("nd_e820", "nd_pmem", "virtio_net")
+"""Of memory that the host sees too, without which frames travel over the control channel; and of a network card."""
 ROOM_BYTES = 4 * 2**30
 """Free space on a new disk; it costs nothing until it is used."""
 _FEATURES = "^has_journal,^metadata_csum"
