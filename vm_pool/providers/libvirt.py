@@ -19,12 +19,14 @@ from pathlib import Path
 
 from vm_pool import images
 from vm_pool.disk import delete_tree, tree_bytes
+from vm_pool.egress import Exits
 from vm_pool.errors import BootTimeout, ConfigError, HostUnfit, MachineLost
 from vm_pool.guest_client import GuestMachine
 from vm_pool.guest_code import machine_info
 from vm_pool.images.recipe import RECIPES, VM_SUFFIX
 from vm_pool.local_state import DiskState, folders_in, new_id, read_state, state_of_new, stray_of, write_state
 from vm_pool.machine import Machine
+from vm_pool.network import check_network, parse_network
 from vm_pool.owner import this_process
 from vm_pool.provider import Snapshot, Spec, Stray
 from vm_pool.providers import vm_accel, vm_disk, vm_screen
@@ -83,6 +85,7 @@ class LibvirtProvider:
         self._grounds: dict[str, _Ground] = {}
         self._hypervisor: Hypervisor | None = None
         self._opening = asyncio.Lock()
+        self._exits = Exits()
         self.pauses_ms: dict[str, float] = {}
         """Snapshot id -> for how long its machine stood still, in milliseconds."""
 
@@ -196,8 +199,7 @@ class LibvirtProvider:
         emulator = shutil.which(EMULATOR)
         if emulator is None or shutil.which("qemu-img") is None:
             raise HostUnfit(f"QEMU is missing; run: {INSTALL}")
-        if spec.network != "none":
-            raise ConfigError(f"virtual machines have no network {spec.network!r} yet; use 'none'")
+        check_network(spec.network, "a virtual machine")
         if spec.memory_mib < _LEAST_MEMORY_MIB:
             raise ConfigError(
                 f"a virtual machine has memory of its own, at least {_LEAST_MEMORY_MIB} MiB, not {spec.memory_mib}"
@@ -245,7 +247,9 @@ class LibvirtProvider:
         memory = Memory(mib=state.spec.memory_mib, file=saved.ram if saved else None)
         domain = self._domain(folder, state, ground, memory, incoming=saved is not None)
         vm = await shielded(asyncio.to_thread(self._started, domain))
-        channel = HostChannel(folder.port, folder.socket)
+        network = parse_network(state.spec.network)
+        others = {b"egress": folder.egress} if network.by_proxy else {}
+        channel = HostChannel(folder.port, folder.socket, others=others)
         machine = GuestMachine(
             machine_info(state, self.name),
             socket=folder.socket,
@@ -258,10 +262,17 @@ class LibvirtProvider:
             await shielded(asyncio.to_thread(partial(vm.move_in, saved.device, without_memory=True)))
         size = f"{state.spec.width}x{state.spec.height}"
         await channel.open(
-            Identity(token=token, machine_id=uuid.uuid4().hex, hostname=f"desktop-{state.id[2:]}", size=size)
+            Identity(
+                token=token,
+                machine_id=uuid.uuid4().hex,
+                hostname=f"desktop-{state.id[2:]}",
+                size=size,
+                egress=network.by_proxy,
+            )
         )
         await asyncio.to_thread(vm.resume)
         await self._await_ready(channel, machine, folder, self._fork_timeout_s if saved else self._boot_timeout_s)
+        self._exits.open(state.id, network, folder.egress, folder.egress_log)
         return machine
 
     async def _await_ready(
@@ -366,6 +377,7 @@ class LibvirtProvider:
     async def _halt(self, running: Running) -> None:
         """End its process and free all but its files."""
         try:
+            await self._exits.close(running.state.id)
             await running.machine.aclose()
             await running.channel.close()
         finally:

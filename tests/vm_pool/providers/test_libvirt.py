@@ -322,6 +322,7 @@ async def test_a_living_runs_machines_are_left_alone(provider, original):
     ("change", "complaint"),
     [
         ({"network": "bridge"}, "no network 'bridge'"),
+        ({"network": "everything"}, "no network 'everything'"),
         ({"memory_mib": 0}, "memory of its own"),
         ({"image": "windows"}, "no image 'windows'"),
     ],
