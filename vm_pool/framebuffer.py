@@ -23,13 +23,13 @@ class BadFramebuffer(ValueError):
 
 
 class Framebuffer:
-    """An open framebuffer file of a screen of known size in pixels.
+    """An open framebuffer file of a screen of known size in pixels, whose picture begins at the byte `start`.
 
     Raises on making: `OSError`; `BadFramebuffer` when it is no regular file.
     """
 
-    def __init__(self, path: Path, width: int, height: int):
-        self._width, self._height = width, height
+    def __init__(self, path: Path, width: int, height: int, *, start: int = 0):
+        self._width, self._height, self._start = width, height, start
         # The guest owns the directory: it may have put a symbolic link or a FIFO there.
         self._fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         if not stat.S_ISREG(os.fstat(self._fd).st_mode):
@@ -38,9 +38,9 @@ class Framebuffer:
 
     def grab(self) -> NDArray[np.uint8]:
         """The screen now as height x width x 3 RGB. Raises: `OSError`, `BadFramebuffer`."""
-        offset = pixel_offset(os.pread(self._fd, _HEADER.size, 0), self._width, self._height)
+        offset = pixel_offset(os.pread(self._fd, _HEADER.size, self._start), self._width, self._height)
         bgrx = np.empty((self._height, self._width, 4), np.uint8)
-        if os.preadv(self._fd, [bgrx.data], offset) != bgrx.nbytes:
+        if os.preadv(self._fd, [bgrx.data], self._start + offset) != bgrx.nbytes:
             raise BadFramebuffer("the framebuffer is cut short")
         return rgb_of_bgrx(bgrx)
 

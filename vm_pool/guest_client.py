@@ -83,8 +83,9 @@ class _Nothing(Frozen):
 class GuestMachine:
     """A running computer with our guest server, reached by a unix socket or a URL.
 
-    `framebuffer` is the file in which the guest's X server keeps the screen, if this host can read it; frames then
-    cost no request. Without it, or when it holds nonsense, frames travel over the socket.
+    `framebuffer` is the file in which the guest's X server keeps the screen, if this host can read it, from the byte
+    `framebuffer_start` on; frames then cost no request. Without it, or when it holds nonsense, frames travel over the
+    socket.
     """
 
     def __init__(
@@ -95,10 +96,12 @@ class GuestMachine:
         url: str | None = None,
         token: str,
         framebuffer: Path | None = None,
+        framebuffer_start: int = 0,
     ):
         self._info = info
         self._wire = GuestWire(info.machine_id, socket=socket, url=url, token=token)
         self._framebuffer_path = framebuffer
+        self._framebuffer_start = framebuffer_start
         self._framebuffer: Framebuffer | None = None
         self._presence: sockets.socket | None = None
         self._lost: str | None = None
@@ -254,7 +257,9 @@ class GuestMachine:
                 raise MachineLost(f"{self._info.machine_id}: {error}") from error
         if self._framebuffer_path is not None:
             with contextlib.suppress(OSError, BadFramebuffer):
-                self._framebuffer = Framebuffer(self._framebuffer_path, self._info.width, self._info.height)
+                self._framebuffer = Framebuffer(
+                    self._framebuffer_path, self._info.width, self._info.height, start=self._framebuffer_start
+                )
 
     def _check_presence(self) -> None:
         """A framebuffer file outlives its machine. Raises: `MachineLost` when the guest server has gone."""

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from vm_pool.images import Image
 from vm_pool.images.tree import run_in_tree
-from vm_pool.local_state import SOCKET_NAME, TOKEN_NAME, DiskState
+from vm_pool.local_state import EGRESS_SOCKET, SOCKET_NAME, TOKEN_NAME, DiskState
+from vm_pool.network import parse_network
 from vm_pool.provider import Spec
 from vm_pool.types import MachineInfo
 
@@ -29,19 +30,22 @@ def machine_info(state: DiskState, provider: str) -> MachineInfo:
         height=state.spec.height,
         user=USER,
         home=HOME,
-        capabilities=CAPABILITIES,
+        capabilities=CAPABILITIES if parse_network(state.spec.network).kind == "none" else CAPABILITIES | {"internet"},
     )
 
 
 def guest_server(spec: Spec, *, filter_file: str | None = None) -> list[str]:
     """The command that starts it, on a unix socket. `filter_file`: inside, a system call filter to put on itself."""
     filtered = ["--filter", filter_file] if filter_file else []
+    by_proxy = parse_network(spec.network).by_proxy
+    egress = ["--egress", f"{RUN}/ctl/{EGRESS_SOCKET}"] if by_proxy else []
     return [
         *("python3", "-I", f"{GUEST_CODE}/main.py"),
         *("--socket", f"{RUN}/ctl/{SOCKET_NAME}", "--token-file", f"{RUN}/ctl/{TOKEN_NAME}"),
         *("--size", f"{spec.width}x{spec.height}", "--frames", f"{RUN}/frames"),
         *("--journal", HOME, "--journal-stock", f"{RUN}/journal/stock.json"),
         *filtered,
+        *egress,
     ]
 
 

@@ -34,6 +34,7 @@ HOST_UID = 60_973
 """As root, machines run as this uid and gid, which own nothing else, so that root never backs a guest."""
 STATE_FILE = "state.json"
 SOCKET_NAME, TOKEN_NAME = "guest.sock", "token"
+EGRESS_SOCKET = "egress.sock"
 BEING_MADE = timedelta(minutes=2)
 """For so long a folder without a state file is left alone."""
 LONGEST_SOCKET_PATH = 100
@@ -92,6 +93,16 @@ class MachineFolder:
     @property
     def frames(self) -> Path:
         return self.runtime / "frames"
+
+    @property
+    def egress(self) -> Path:
+        """Where tunnels out of the machine begin."""
+        return self.ctl / EGRESS_SOCKET
+
+    @property
+    def egress_log(self) -> Path:
+        """Names of hosts that the machine asked for."""
+        return self.disk / "network.log"
 
     @property
     def disk_link(self) -> Path:

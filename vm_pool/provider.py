@@ -71,7 +71,7 @@ class Spec(Frozen):
     cpus: float = 0.0
     """0: no limit."""
     network: str = "none"
-    """`none` is the only value the sandbox knows."""
+    """What it may reach, in the words of `vm_pool.network`."""
     labels: Mapping[str, str] = {}
     ttl_s: int = 4 * 3600
     """After this long a machine counts as a stray, whoever owns it."""

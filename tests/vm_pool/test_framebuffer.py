@@ -40,6 +40,15 @@ def test_a_frame_is_the_pixels_as_rgb(tmp_path, pixels):
     framebuffer.close()
 
 
+def test_a_picture_may_begin_anywhere_in_a_file(tmp_path, pixels):
+    path = tmp_path / "fb"
+    write(path, header(), pixels)
+    path.write_bytes(b"\xff" * 4096 + path.read_bytes())
+    framebuffer = Framebuffer(path, WIDTH, HEIGHT, start=4096)
+    assert np.array_equal(framebuffer.grab(), pixels[:, :, 2::-1])
+    framebuffer.close()
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"width": 9}, {"height": 2**31}, {"stride": 4}, {"bpp": 16}, {"order": 1}, {"version": 6}, {"colours": 2**31}],

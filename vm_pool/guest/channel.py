@@ -8,7 +8,7 @@ import os
 import select
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from .channel_wire import (
@@ -63,11 +63,11 @@ class Calls:
 
 
 class Channel:
-    """Carries streams between a port and a server's socket."""
+    """Carries streams between a port and a server's socket, or those of `others` by their names."""
 
-    def __init__(self, port: int, server: str, calls: Calls):
+    def __init__(self, port: int, server: str, calls: Calls, others: Mapping[bytes, str] | None = None):
         self._port = port
-        self._server = server
+        self._servers = {b"": server, **(others or {})}
         self._calls = calls
         self._decoder = Decoder()
         self._streams: dict[int, _Stream] = {}
@@ -148,7 +148,7 @@ class Channel:
         elif frame.kind == CLOCK:
             self._calls.clock(clock_of(frame))
         elif frame.kind == OPEN:
-            self._open(frame.stream)
+            self._open(frame.stream, frame.payload)
         elif stream is None:
             return
         elif frame.kind == DATA:
@@ -167,13 +167,15 @@ class Channel:
         self._calls.hello(payload[SESSION_BYTES:])
         self._send(welcome(payload[:SESSION_BYTES]))
 
-    def _open(self, number: int) -> None:
+    def _open(self, number: int, name: bytes) -> None:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.setblocking(False)
         try:
             if number in self._streams or len(self._streams) >= MOST_STREAMS:
                 raise OSError("too many streams")
-            connection.connect(self._server)
+            if name not in self._servers:
+                raise OSError("there is no such server")
+            connection.connect(self._servers[name])
         except OSError:
             connection.close()
             self._send(encode(Frame(CLOSE, number)))

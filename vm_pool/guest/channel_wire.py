@@ -14,8 +14,9 @@ from typing import NamedTuple
 HELLO, WELCOME, OPEN, DATA, CLOSE, CREDIT, CLOCK = range(1, 8)
 """Kinds. `HELLO` (host) begins a session and ends all streams; `WELCOME` (guest) answers with the session's id.
 
-`OPEN` (host) connects a new stream to the guest server; `CLOSE` ends one, from either side. `CREDIT` lets the other
-side send so many more bytes of `DATA` on a stream; both begin with `WINDOW`. `CLOCK` (host) says what time it is.
+`OPEN` (host) connects a new stream to the guest server, or to the server that its payload names; `CLOSE` ends one, from
+either side. `CREDIT` lets the other side send so many more bytes of `DATA` on a stream; both begin with `WINDOW`.
+`CLOCK` (host) says what time it is.
 """
 LONGEST_PAYLOAD = 16384
 """Short, because a fork reads as many zeros before it hears anything, in code that is still to be translated."""

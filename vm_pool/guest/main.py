@@ -30,6 +30,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--journal", action="append", default=[], metavar="DIR[=PREFIX]", help="watch files below DIR")
     parser.add_argument("--journal-stock", type=Path, help="file that keeps what there was at the first start")
     parser.add_argument("--filter", type=Path, help="a system call filter for the whole session")
+    parser.add_argument("--egress", metavar="PATH", help="socket by which the host carries what goes out")
     parser.add_argument("--user", default="user", help="the desktop's user (default: user)")
     parser.add_argument("--open-osworld-routes", action="store_true", help="no token for OSWorld's own routes")
     return parser.parse_args(argv)
@@ -50,7 +51,13 @@ def main(argv: list[str]) -> int:
         call_filter.install(arguments.filter)
     home = os.environ.get("HOME") or f"/home/{arguments.user}"
     note = Path(arguments.socket).parent / "launched.json" if arguments.socket else None
-    processes = Processes(session_environment(arguments.user, home, make_runtime_directory()), home, note)
+    environment = session_environment(arguments.user, home, make_runtime_directory())
+    if arguments.egress:
+        from guest.egress import Egress, proxy_environment
+
+        Egress(arguments.egress).start()
+        environment |= proxy_environment()
+    processes = Processes(environment, home, note)
     config = SessionConfig(*arguments.size, arguments.frames, arguments.user)
     lost: list[str] = []
     stop = threading.Event()

@@ -24,6 +24,7 @@ PORT_NAME = "org.agent-s3.control"
 USER = "user"
 RUN = Path("/run/agent-s3")
 TOKEN, SOCKET, FRAMES = RUN / "ctl/token", RUN / "ctl/guest.sock", RUN / "frames"
+EGRESS = RUN / "ctl/egress.sock"
 STOCK = Path("/var/lib/agent-s3/stock.json")
 _PORT_S = 20.0
 _POLL_S = 0.02
@@ -50,7 +51,7 @@ class Machine:
         self._names["hosts"].say(f"127.0.0.1 localhost {facts['hostname']}\n::1 localhost\n")
         replace(TOKEN, facts["token"], 0o400, owner=self.user.pw_uid)
         if self._server is None:
-            self._server = self._start_server(facts["size"])
+            self._server = self._start_server(facts["size"], by_proxy=facts["egress"])
 
     def look_after(self) -> None:
         """Reap what has ended; without the guest server there is no desktop and so no machine."""
@@ -59,11 +60,12 @@ class Machine:
                 if self._server and ended[0] == self._server.pid:
                     stop(f"the guest server ended with status {ended[1]}")
 
-    def _start_server(self, size: str) -> "subprocess.Popen[bytes]":
+    def _start_server(self, size: str, *, by_proxy: bool) -> "subprocess.Popen[bytes]":
         home = self.user.pw_dir
         command = ["/usr/bin/python3", "-I", str(Path(__file__).with_name("main.py"))]
         command += ["--socket", str(SOCKET), "--token-file", str(TOKEN), "--size", size, "--frames", str(FRAMES)]
         command += ["--journal", home, "--journal-stock", str(STOCK)]
+        command += ["--egress", str(EGRESS)] if by_proxy else []
         return subprocess.Popen(command, cwd=home, stdin=subprocess.DEVNULL)
 
 
@@ -128,7 +130,7 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     machine = Machine()
     calls = Calls(machine.take_identity, set_clock, machine.look_after)
-    Channel(open_port(), str(SOCKET), calls).serve(wake)
+    Channel(open_port(), str(SOCKET), calls, {b"egress": str(EGRESS)}).serve(wake)
 
 
 if __name__ == "__main__":

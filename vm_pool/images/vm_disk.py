@@ -26,6 +26,8 @@ TOOLS = {
 """Programs that a build needs and the packages they come in."""
 MODULES = ("virtio_pci", "virtio_blk", "virtio_console", "virtio_rng", "crc32c_generic", "ext4")
 """Drivers, those that they need aside: bus, disk, control channel, random numbers, file system."""
+WANTED_MODULES = ("nd_e820", "nd_pmem", "virtio_net")
+"""Of memory that the host sees too, without which frames travel over the control channel; and of a network card."""
 ROOM_BYTES = 4 * 2**30
 """Free space on a new disk; it costs nothing until it is used."""
 _FEATURES = "^has_journal,^metadata_csum"
@@ -106,7 +108,9 @@ def _initramfs(work: Path) -> dict[str, Entry]:
         (work / "lib").symlink_to("usr/lib")
     modules = _only(work, "lib/modules/*")
     _run([_path("depmod"), "-b", str(work), modules.name])
-    order = load_order(MODULES, parse_dependencies((modules / "modules.dep").read_text(encoding="utf-8")))
+    order = load_order(
+        (*MODULES, *WANTED_MODULES), parse_dependencies((modules / "modules.dep").read_text(encoding="utf-8"))
+    )
     _check_drivers(order, (modules / "modules.builtin").read_text(encoding="utf-8"))
     files = {f"modules/{module_name(path)}": Entry(_unpacked(modules / path)) for path in order}
     files["modules.order"] = Entry("".join(f"{module_name(path)}\n" for path in order).encode())

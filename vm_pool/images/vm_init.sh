@@ -28,6 +28,19 @@ $bb mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs /root/dev/shm
 $bb mount -t tmpfs -o mode=755,nosuid,nodev tmpfs /root/run
 $bb mount -t tmpfs -o mode=755,nosuid,nodev tmpfs /root/opt/agent-s3
 $bb cp -r /guest /root/opt/agent-s3/guest
+case " $($bb cat /root/proc/cmdline) " in
+*" memmap="*)
+    # Memory that the host sees too, with room for the picture on the screen.
+    tries=0
+    until [ -b /root/dev/pmem0 ] || [ $tries -ge 100 ]; do
+        tries=$((tries + 1))
+        $bb usleep 20000
+    done
+    $bb mkdir -p /root/run/agent-s3/frames
+    $bb mount -t ext4 -o dax,noatime,nosuid,nodev,noexec /root/dev/pmem0 /root/run/agent-s3/frames ||
+        $bb echo "agent-s3: the screen is not shared with the host"
+    ;;
+esac
 $bb mkdir -p /root/run/user/1000
 $bb chown 1000:1000 /root/run/user/1000
 $bb chmod 700 /root/run/user/1000

@@ -22,6 +22,7 @@ PROVIDERS: dict[str, Entry] = {
     "docker": Entry("vm_pool.providers.docker", "DockerProvider", "docker"),
     "osworld-docker": Entry("vm_pool.providers.docker_osworld", "OSWorldContainerProvider", "docker"),
     "libvirt": Entry("vm_pool.providers.libvirt", "LibvirtProvider", "libvirt"),
+    "libvirt-disk": Entry("vm_pool.providers.libvirt_disk", "LibvirtDiskProvider", "libvirt"),
     "remote": Entry("vm_pool.providers.remote", "RemoteProvider", takes_text=True),
     "fake": Entry("vm_pool.providers.fake", "FakeProvider"),
 }

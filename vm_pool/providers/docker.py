@@ -16,6 +16,7 @@ from typing import NamedTuple
 from vm_pool import images
 from vm_pool.boot_report import evidence_in, explained, printable, token_in
 from vm_pool.disk import delete_tree
+from vm_pool.egress import Exits
 from vm_pool.errors import BootTimeout, ConfigError, MachineError, MachineLost
 from vm_pool.framebuffer import FRAMEBUFFER_NAME
 from vm_pool.guest_client import GuestMachine
@@ -36,6 +37,7 @@ from vm_pool.local_state import (
     write_state,
 )
 from vm_pool.machine import Machine
+from vm_pool.network import parse_network
 from vm_pool.owner import this_process
 from vm_pool.provider import CAPABILITIES, Evidence, Footprint, Snapshot, Spec, Stray
 from vm_pool.providers import docker_container as container
@@ -80,6 +82,7 @@ class DockerProvider:
         self._places = places or default_places("docker")
         self._boot_timeout_s = boot_timeout_s
         self._running: dict[str, _Running] = {}
+        self._exits = Exits()
 
     def session(self) -> AbstractAsyncContextManager[None]:
         return self._session()
@@ -169,7 +172,7 @@ class DockerProvider:
 
     def _prepare(self, spec: Spec) -> _Ready:
         """Everything that can be refused before anything is made. Blocks."""
-        container.check_network(spec.network)
+        parse_network(spec.network)
         image = images.find(spec.image)
         self.daemon.check()
         self._places.make()
@@ -223,6 +226,7 @@ class DockerProvider:
 
         async with explained(self, state.id):
             await unless_it_ends(machine.ready(self._boot_timeout_s), pid, failure)
+            self._exits.open(state.id, parse_network(state.spec.network), folder.egress, folder.egress_log)
             await relaunch(machine, state.programs)
         return machine
 
@@ -272,6 +276,7 @@ class DockerProvider:
 
     async def _halt(self, running: _Running) -> None:
         """End its processes and free all but the disk."""
+        await self._exits.close(running.state.id)
         await running.machine.aclose()
         await aside(container.halt, self.daemon, running.state.id)
         await aside(delete_tree, running.folder.runtime)
@@ -286,6 +291,7 @@ class DockerProvider:
 
     async def _discard(self, machine_id: str) -> None:
         if running := self._running.pop(machine_id, None):
+            await self._exits.close(machine_id)
             await running.machine.aclose()
         await aside(self._remove_machine, machine_id)
 

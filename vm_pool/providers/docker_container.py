@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vm_pool.errors import ConfigError
 from vm_pool.guest_code import GUEST_CODE, HOME, RUN, USER, guest_server
 from vm_pool.local_state import DiskState, MachineFolder, machine_uid
 from vm_pool.provider import Spec
@@ -16,7 +15,8 @@ from vm_pool.providers.docker_image import KIND, REPOSITORY
 
 ID, PLACE, STATE, USERS_LABEL = "agent-s3.id", "agent-s3.place", "agent-s3.state", "agent-s3.label."
 """Labels of what a provider made: which, of which state folder, its `DiskState` as it began, the run's own labels."""
-NETWORKS = ("none", "bridge", "internal")
+NETWORKS = ("bridge", "internal")
+"""Those that Docker makes."""
 _BRIDGE_OPTIONS = {"com.docker.network.bridge.enable_icc": "false"}
 _SHARED_MEMORY = 512 * 2**20
 """Of /dev/shm, in bytes; counts towards the memory limit."""
@@ -114,13 +114,8 @@ def host_options(spec: Spec, folder: MachineFolder, guest_code: Path) -> dict[st
 
 
 def network_name(network: str) -> str:
-    return network if network == "none" else f"agent-s3-{network}"
-
-
-def check_network(network: str) -> None:
-    """Raises: `ConfigError` for a network that is not known."""
-    if network not in NETWORKS:
-        raise ConfigError(f"containers have no network {network!r}; use one of: {', '.join(NETWORKS)}")
+    """Docker's name for it; what goes by a proxy needs none of Docker's."""
+    return f"agent-s3-{network}" if network in NETWORKS else "none"
 
 
 def remove_network(daemon: Daemon, network_id: str) -> None:
@@ -226,7 +221,7 @@ def _bind(source: Path, target: str, *, read_only: bool = False) -> dict[str, An
 
 def make_network(daemon: Daemon, network: str) -> None:
     """One for all machines of a kind; they cannot see each other in it."""
-    if network == "none":
+    if network not in NETWORKS:
         return
     name = network_name(network)
     with contextlib.suppress(DockerConflict), daemon.client(f"make the network {name}") as client:

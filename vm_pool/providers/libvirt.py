@@ -16,14 +16,16 @@ from typing import Literal
 
 from vm_pool.boot_report import explained, tail_of
 from vm_pool.disk import delete_tree, tree_bytes
+from vm_pool.egress import Exits
 from vm_pool.errors import BootTimeout, ConfigError, GuestError, MachineLost
 from vm_pool.guest_client import GuestMachine
 from vm_pool.guest_code import machine_info
 from vm_pool.local_state import DiskState, folders_in, new_id, read_state, state_of_new, stray_of, write_state
 from vm_pool.machine import Machine
+from vm_pool.network import parse_network
 from vm_pool.owner import this_process
 from vm_pool.provider import Evidence, Footprint, Snapshot, Spec, Stray
-from vm_pool.providers import vm_accel, vm_cloning, vm_disk, vm_saving
+from vm_pool.providers import vm_accel, vm_cloning, vm_disk, vm_saving, vm_screen
 from vm_pool.providers.vm_channel import HostChannel, Identity
 from vm_pool.providers.vm_domain import Domain, Memory
 from vm_pool.providers.vm_ground import Ground, Grounds, describe
@@ -60,6 +62,7 @@ class LibvirtProvider:
         self._spares = Spares()
         # A fork computes all the time until it is there: more at once than processors only delay the first.
         self._places_to_fork = asyncio.Semaphore(os.cpu_count() or 1)
+        self._exits = Exits()
         self.pauses_ms: dict[str, float] = {}
         """Snapshot id -> for how long its machine stood still, in milliseconds."""
 
@@ -241,8 +244,12 @@ class LibvirtProvider:
         cold = saved is None or vm_saving.way_of(saved) == "boot"
         memory = vm_saving.memory_for(saved, state.spec.memory_mib)
         domain = describe(folder, state, ground, memory, incoming=not cold)
+        if cold:
+            await shielded(asyncio.to_thread(vm_screen.make, domain.screen, state.spec.width, state.spec.height))
         vm = await shielded(asyncio.to_thread(self._started, domain))
-        channel = HostChannel(folder.port, folder.socket)
+        network = parse_network(state.spec.network)
+        others = {b"egress": folder.egress} if network.by_proxy else {}
+        channel = HostChannel(folder.port, folder.socket, others=others)
         identity = fresh_identity(state)
         machine = self._client(state, folder, identity)
         self._running[state.id] = Running(machine, vm, channel, folder, state)
@@ -252,6 +259,7 @@ class LibvirtProvider:
         await asyncio.to_thread(vm.resume)
         async with explained(self, state.id):
             await self._await_ready(channel, machine, folder, self._boot_timeout_s if cold else self._fork_timeout_s)
+            self._exits.open(state.id, network, folder.egress, folder.egress_log)
             if cold:
                 await relaunch(machine, state.programs)
         return machine
@@ -286,7 +294,13 @@ class LibvirtProvider:
         return spare.machine
 
     def _client(self, state: DiskState, folder: VmFolder, identity: Identity) -> GuestMachine:
-        return GuestMachine(machine_info(state, self.name), socket=folder.socket, token=identity.token)
+        return GuestMachine(
+            machine_info(state, self.name),
+            socket=folder.socket,
+            token=identity.token,
+            framebuffer=folder.screen,
+            framebuffer_start=vm_screen.picture_start(folder.screen),
+        )
 
     async def _await_ready(
         self, channel: HostChannel, machine: GuestMachine, folder: VmFolder, timeout_s: float
@@ -346,10 +360,12 @@ class LibvirtProvider:
         write_state(folder.path, state)
 
         def start(work: VmFolder, memory: Memory) -> Vm:
-            return self._started(describe(work, state, ground, memory, incoming=True))
+            domain = describe(work, state, ground, memory, incoming=True)
+            vm_screen.make_blank(domain.screen)
+            return self._started(domain)
 
-        disk = running.folder.disk if goes_on else folder.disk
-        saving = partial(vm_saving.save, running.vm, disk, folder, way, goes_on=goes_on)
+        source = running.folder if goes_on else folder
+        saving = partial(vm_saving.save, running.vm, source, folder, way, goes_on=goes_on)
         self.pauses_ms[state.id] = 1000 * await asyncio.to_thread(saving)
         if goes_on:
             running.channel.set_clock()
@@ -365,7 +381,7 @@ class LibvirtProvider:
                 await asyncio.to_thread(running.vm.resume)
             raise
         await self._halt(running)
-        await asyncio.to_thread(running.folder.disk.replace, folder.disk)
+        await asyncio.to_thread(vm_saving.hand_over, running.folder, folder)
         await asyncio.to_thread(delete_tree, running.folder.path)
         return snapshot
 
@@ -389,6 +405,7 @@ class LibvirtProvider:
     async def _halt(self, running: Running) -> None:
         """End its process and free all but its files."""
         try:
+            await self._exits.close(running.state.id)
             await running.machine.aclose()
             await running.channel.close()
         finally:

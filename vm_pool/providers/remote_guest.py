@@ -43,8 +43,12 @@ class _Executed(BaseModel):
     output: str = ""
 
 
-async def attach(url: str, *, token: str, machine_id: str, timeout_s: float) -> GuestMachine | OSWorldMachine:
+async def attach(
+    url: str, *, token: str, machine_id: str, timeout_s: float, known: Mapping[str, str] | None = None
+) -> GuestMachine | OSWorldMachine:
     """The machine at a URL, by `/v1/` when its guest has it, else by OSWorld's routes.
+
+    `known` replaces what its info says of `provider` and `image`; None: `remote` and the URL.
 
     Raises: `BootTimeout` with what it still waited for; `ConfigError` when the guest wants another token.
     """
@@ -59,7 +63,7 @@ async def attach(url: str, *, token: str, machine_id: str, timeout_s: float) -> 
                 except (MachineLost, GuestError, GuestTimeout) as error:
                     reason = str(error)
                 await asyncio.sleep(_POLL_S)
-            return await _ready(info, url, token, timeout_s)
+            return await _ready(info.model_copy(update=known), url, token, timeout_s)
     except TimeoutError as error:
         if isinstance(error, BootTimeout):
             raise

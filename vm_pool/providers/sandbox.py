@@ -15,6 +15,7 @@ from pathlib import Path
 from vm_pool import images
 from vm_pool.boot_report import evidence_in, explained
 from vm_pool.disk import delete_tree, tree_bytes
+from vm_pool.egress import Exits
 from vm_pool.errors import ConfigError, HostUnfit, MachineLost
 from vm_pool.framebuffer import FRAMEBUFFER_NAME
 from vm_pool.guest_client import GuestMachine
@@ -35,6 +36,7 @@ from vm_pool.local_state import (
     write_state,
 )
 from vm_pool.machine import Machine
+from vm_pool.network import check_network, parse_network
 from vm_pool.owner import this_process
 from vm_pool.provider import CAPABILITIES, Evidence, Footprint, Snapshot, Spec, Stray
 from vm_pool.providers import keeping, sandbox_disk, sandbox_launch
@@ -69,6 +71,7 @@ class SandboxProvider:
         self._boot_timeout_s = boot_timeout_s
         self._running: dict[str, Running] = {}
         self._guest_codes: dict[str, Path] = {}
+        self._exits = Exits()
 
     def session(self) -> AbstractAsyncContextManager[None]:
         return self._session()
@@ -165,8 +168,7 @@ class SandboxProvider:
         for tool, package in TOOLS.items():
             if shutil.which(tool) is None:
                 raise HostUnfit(f"{tool} is missing; run: sudo apt-get install -y {package}")
-        if spec.network != "none":
-            raise ConfigError(f"the sandbox has no network {spec.network!r}; use 'none'")
+        check_network(spec.network, "the sandbox")
         self._places.make()
         image = images.find(spec.image)
         if image.is_vm:
@@ -212,6 +214,7 @@ class SandboxProvider:
         self._running[state.id] = Running(machine, process, folder, group, image, state)
         async with explained(self, state.id):
             await unless_it_ends(machine.ready(self._boot_timeout_s), process.pid, lambda: start_failure(folder.log))
+            self._exits.open(state.id, parse_network(state.spec.network), folder.egress, folder.egress_log)
             await relaunch(machine, state.programs)
         return machine
 
@@ -244,6 +247,7 @@ class SandboxProvider:
     async def _halt(self, running: Running) -> None:
         """End its processes and free all but the disk."""
         try:
+            await self._exits.close(running.state.id)
             await running.machine.aclose()
         finally:
             await end(running)

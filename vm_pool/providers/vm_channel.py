@@ -9,8 +9,9 @@ import contextlib
 import json
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from vm_pool.errors import MachineLost
@@ -48,6 +49,8 @@ class Identity(Frozen):
     hostname: str
     size: str
     """Of the screen, e.g. `1920x1080`; heard at the first start only."""
+    egress: bool = False
+    """Whether programs find a proxy; heard at the first start only."""
 
 
 @dataclass
@@ -69,17 +72,27 @@ class Broken(Exception):
 
 
 class HostChannel:
-    """Carries connections to `listen` over `port` from `open` until `close`, or until the machine's end."""
+    """Carries connections to `listen` over `port` from `open` until `close`, or until the machine's end.
 
-    def __init__(self, port: Path, listen: Path, *, clock: Callable[[], float] = time.time):
+    `others` are further sockets to listen on, by the names of what they lead to in the machine.
+    """
+
+    def __init__(
+        self,
+        port: Path,
+        listen: Path,
+        *,
+        others: Mapping[bytes, Path] | None = None,
+        clock: Callable[[], float] = time.time,
+    ):
         self._port_path = port
-        self._listen_path = listen
+        self._listen_paths = {b"": listen, **(others or {})}
         self._clock = clock
         self._streams: dict[int, _Stream] = {}
         self._number = 0
         self._decoder = Decoder()
         self._welcomed = asyncio.Event()
-        self._listener: asyncio.Server | None = None
+        self._listeners: list[asyncio.Server] = []
         self._pump: asyncio.Task[None] | None = None
 
     async def open(self, identity: Identity) -> None:
@@ -123,8 +136,7 @@ class HostChannel:
     async def _run(self, greeting: bytes) -> None:
         try:
             rest = await self._await_greeting(greeting)
-            self._listener = await asyncio.start_unix_server(self._accept, str(self._listen_path), backlog=64)
-            self._listen_path.chmod(0o600)
+            await self._listen()
             self._begin()
             self._take_all(rest)
             while data := await self._reader.read(_READ):
@@ -137,6 +149,12 @@ class HostChannel:
     def _begin(self) -> None:
         self.set_clock()
         self._welcomed.set()
+
+    async def _listen(self) -> None:
+        for name, path in self._listen_paths.items():
+            accept = partial(self._accept, name)
+            self._listeners.append(await asyncio.start_unix_server(accept, str(path), backlog=64))
+            path.chmod(0o600)
 
     async def _await_greeting(self, greeting: bytes) -> bytes:
         """Drop what an earlier session left on the way. Returns what came after the greeting."""
@@ -174,14 +192,14 @@ class HostChannel:
         else:
             stream.arrived.put_nowait(b"")
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _accept(self, name: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._streams) >= MOST_STREAMS:
             writer.close()
             return
         self._number += 1
         number, stream = self._number, _Stream(reader, writer)
         self._streams[number] = stream
-        self._send(Frame(OPEN, number))
+        self._send(Frame(OPEN, number, name))
         stream.tasks = [
             asyncio.create_task(self._send_on(number, stream)),
             asyncio.create_task(self._hand(number, stream)),
@@ -230,8 +248,9 @@ class HostChannel:
 
     async def _end(self) -> None:
         self._writer.close()
-        if self._listener is not None:
-            self._listener.close()
-        self._listen_path.unlink(missing_ok=True)
+        for listener in self._listeners:
+            listener.close()
+        for path in self._listen_paths.values():
+            path.unlink(missing_ok=True)
         for number in list(self._streams):
             await self._drop(number)

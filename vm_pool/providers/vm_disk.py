@@ -16,10 +16,15 @@ _END_S = 10.0
 
 
 def make(folder: VmFolder, state: DiskState, image_disk: Path, saved: VmFolder | None) -> None:
-    """The folder of a new machine, with an empty disk over the image's or a copy of a saved one."""
+    """The folder of a new machine: an empty disk over the image's, or a copy of a saved one and of its screen.
+
+    One that starts cold gets an empty screen later.
+    """
     make_folder(folder, state)
     if saved:
         copy(saved.disk, folder.disk)
+        if saved.screen.exists():
+            copy(saved.screen, folder.screen)
     else:
         overlay(image_disk, folder.disk)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 from xml.etree import ElementTree as Xml
 
+from vm_pool.providers.vm_screen import SharedScreen
 from vm_pool.types import Frozen
 
 PORT_NAME = "org.agent-s3.control"
@@ -20,6 +21,9 @@ KERNEL_LINE = "console=ttyS0 quiet panic=-1 net.ifnames=0 random.trust_cpu=on mi
 _QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"
 _TRANSLATED_MIB = 128
 """Most memory for translated code, where a machine runs without hardware support; QEMU's own default is 1 GiB."""
+
+_LOW_MIB, _MOST_LOW_MIB = 2048, 2816
+"""Below 4 GiB a machine has the former, unless all it has is less than the latter. Source: QEMU, hw/i386/pc_q35.c."""
 
 Accel = Literal["kvm", "tcg"]
 
@@ -43,6 +47,7 @@ class Domain(Frozen):
     """A fresh UUID for each copy of a machine; its kernel takes new random numbers when it changes."""
     accel: Accel
     memory: Memory
+    screen: SharedScreen
     cpus: float
     """0: one."""
     emulator: Path
@@ -77,7 +82,8 @@ class Domain(Frozen):
         _add(system, "type", "hvm", arch="x86_64", machine="q35")
         _add(system, "kernel", str(self.kernel))
         _add(system, "initrd", str(self.initrd))
-        _add(system, "cmdline", KERNEL_LINE)
+        # The kernel is told of the memory that this host sees too, as of a place to keep files.
+        _add(system, "cmdline", f"{KERNEL_LINE} memmap={self.screen.size}!{self._screen_address()}")
         features = _add(root, "features")
         _add(features, "acpi")
         if self.accel == "tcg":
@@ -106,8 +112,11 @@ class Domain(Frozen):
         _add(devices, "memballoon", model="none")
 
     def _add_command_line(self, line: Xml.Element) -> None:
-        """What libvirt has no words for: a memory file of our choice, and waiting for state."""
-        words = ["-object", json.dumps(self._memory_object()), "-machine", "memory-backend=mem"]
+        """What libvirt has no words for: memory files of our choice, and waiting for state."""
+        words = ["-object", json.dumps(self._memory_object()), "-machine", "memory-backend=mem,nvdimm=on"]
+        words += ["-m", f"slots=1,maxmem={(self.memory.mib << 20) + self.screen.size}B"]
+        words += ["-object", json.dumps(_file_memory("screen", self.screen.size, self.screen.file, share=True))]
+        words += ["-device", f"nvdimm,id=screen0,memdev=screen,addr={self._screen_address()}"]
         words += ["-incoming", "defer"] if self.incoming else []
         for word in words:
             _add(line, f"{{{_QEMU}}}arg", value=word)
@@ -116,8 +125,16 @@ class Domain(Frozen):
         size = self.memory.mib << 20
         if self.memory.file is None:
             return {"qom-type": "memory-backend-ram", "id": "mem", "size": size}
-        path, share = str(self.memory.file), self.memory.shared
-        return {"qom-type": "memory-backend-file", "id": "mem", "size": size, "mem-path": path, "share": share}
+        return _file_memory("mem", size, self.memory.file, share=self.memory.shared)
+
+    def _screen_address(self) -> int:
+        """Where the machine sees it: at the first GiB above all other memory."""
+        high_mib = self.memory.mib - _LOW_MIB if self.memory.mib >= _MOST_LOW_MIB else 0
+        return (4 + -(-high_mib // 1024)) << 30
+
+
+def _file_memory(name: str, size: int, path: Path, *, share: bool) -> dict[str, object]:
+    return {"qom-type": "memory-backend-file", "id": name, "size": size, "mem-path": str(path), "share": share}
 
 
 def _add(parent: Xml.Element, tag: str, text: str | None = None, **attributes: str) -> Xml.Element:

@@ -12,8 +12,9 @@ from vm_pool import images
 from vm_pool.errors import ConfigError, HostUnfit
 from vm_pool.images.recipe import RECIPES, VM_SUFFIX
 from vm_pool.local_state import DiskState
+from vm_pool.network import check_network
 from vm_pool.provider import Spec
-from vm_pool.providers import vm_accel, vm_cloning
+from vm_pool.providers import vm_accel, vm_cloning, vm_screen
 from vm_pool.providers.vm_domain import Domain, Memory
 from vm_pool.providers.vm_guest_code import initrd_for
 from vm_pool.providers.vm_places import INSTALL, VmFolder, VmPlaces
@@ -47,8 +48,7 @@ class Grounds:
         emulator = shutil.which(vm_cloning.EMULATOR)
         if emulator is None or shutil.which("qemu-img") is None:
             raise HostUnfit(f"QEMU is missing; run: {INSTALL}")
-        if spec.network != "none":
-            raise ConfigError(f"virtual machines have no network {spec.network!r} yet; use 'none'")
+        check_network(spec.network, "a virtual machine")
         if spec.memory_mib < _LEAST_MEMORY_MIB:
             raise ConfigError(
                 f"a virtual machine has memory of its own, at least {_LEAST_MEMORY_MIB} MiB, not {spec.memory_mib}"
@@ -72,6 +72,7 @@ def describe(folder: VmFolder, state: DiskState, ground: Ground, memory: Memory,
         generation=str(uuid.uuid4()),
         accel=ground.accel.accel,
         memory=memory,
+        screen=vm_screen.shared_screen(folder.screen, state.spec.width, state.spec.height),
         cpus=state.spec.cpus,
         emulator=ground.emulator,
         kernel=ground.image.kernel,

@@ -13,11 +13,10 @@ import time
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from vm_pool.errors import HostUnfit, MachineLost
 from vm_pool.providers.vm_disk import end_process
-from vm_pool.providers.vm_domain import Domain
 from vm_pool.providers.vm_places import INSTALL, VmPlaces
 
 
@@ -40,11 +39,20 @@ namespaces = []
 seccomp_sandbox = 1
 max_queued = 0
 """
-_AS_ROOT = 'user = "root"\ngroup = "root"\n'
+_AS_ROOT = 'user = "root"\ngroup = "root"\nswtpm_user = "root"\nswtpm_group = "root"\n'
 _MOVE_S = 120.0
 _POLL_S = 0.003
 _END_S = 10.0
 _UNLIMITED = 1 << 40
+
+
+class Described(Protocol):
+    """A virtual machine as libvirt is told of it."""
+
+    @property
+    def name(self) -> str: ...
+
+    def xml(self) -> str: ...
 
 
 class Hypervisor:
@@ -96,7 +104,7 @@ class Hypervisor:
         while self._connection.listAllDomains() and time.monotonic() < deadline:
             time.sleep(_POLL_S)
 
-    def start(self, domain: Domain) -> "Vm":
+    def start(self, domain: Described) -> "Vm":
         """Start a machine that stands still. Raises: `MachineLost` with QEMU's own complaint."""
         try:
             handle = self._connection.createXML(domain.xml(), libvirt.VIR_DOMAIN_START_PAUSED)
@@ -159,6 +167,14 @@ class Vm:
         if status not in ("paused", "running", "postmigrate", "prelaunch"):
             raise MachineLost(f"{self.name} is {status!r} after taking saved state over")
 
+    def monitor(self, line: str) -> str:
+        """What QEMU's own command line answers."""
+        return self._ask("human-monitor-command", {"command-line": line})
+
+    def draw(self, target: Path) -> None:
+        """Write what is on its graphics card to a file (PPM)."""
+        self._ask("screendump", {"filename": str(target)})
+
     def end(self) -> None:
         """Kill it and wait until it is gone; idempotent. Raises: `TimeoutError` when it stays."""
         if self._fd < 0:
@@ -191,7 +207,7 @@ class Vm:
         finally:
             os.close(fd)
 
-    def _ask(self, command: str, arguments: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def _ask(self, command: str, arguments: Mapping[str, Any] | None = None) -> Any:
         text = json.dumps({"execute": command, "arguments": arguments or {}})
         answer = json.loads(self._checked(lambda: libvirt_qemu.qemuMonitorCommand(self._handle, text, 0)))
         if "error" in answer:

@@ -1,8 +1,9 @@
 """What the `libvirt` provider keeps on disk.
 
 <state>/libvirt/machines/<id>/   state.json  disk.qcow2 (over the image's)  console (what the machine said at its start)
-                                 port, guest.sock (control)                 ram, device (when it is kept for `revive`)
-               /snapshots/<id>/  state.json  disk.qcow2  ram  device
+                                 port, guest.sock (control)  screen         ram, device (when it is kept for `revive`)
+                                 egress.sock, network.log (when it may reach out)
+               /snapshots/<id>/  state.json  disk.qcow2  ram  device  screen
                /guests/<sha>/    initrd: an image's drivers and the guest server's code
                /hosts/<pid>-*/   libvirt's own files, one folder for each process that uses it; removed with it
                /cache/           what libvirt found out about this host's QEMU
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vm_pool.errors import ConfigError
-from vm_pool.local_state import LONGEST_SOCKET_PATH, default_places, folders_in
+from vm_pool.local_state import EGRESS_SOCKET, LONGEST_SOCKET_PATH, default_places, folders_in
 from vm_pool.owner import process_started
 
 INSTALL = "sudo apt-get install -y libvirt-daemon libvirt-daemon-driver-qemu qemu-system-x86 qemu-utils"
@@ -46,6 +47,11 @@ class VmFolder:
         return self.path / "moved"
 
     @property
+    def screen(self) -> Path:
+        """Memory that the machine shares with this host, with the picture on its screen."""
+        return self.path / "screen"
+
+    @property
     def console(self) -> Path:
         return self.path / "console"
 
@@ -58,6 +64,16 @@ class VmFolder:
     def socket(self) -> Path:
         """The guest server, as clients reach it."""
         return self.path / "guest.sock"
+
+    @property
+    def egress(self) -> Path:
+        """Where tunnels out of the machine begin."""
+        return self.path / EGRESS_SOCKET
+
+    @property
+    def egress_log(self) -> Path:
+        """Names of hosts that the machine asked for."""
+        return self.path / "network.log"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from vm_pool.guest_client import GuestMachine
 from vm_pool.local_state import DiskState
+from vm_pool.network import parse_network
 from vm_pool.providers import vm_disk
 from vm_pool.providers.vm_channel import HostChannel, Identity
 from vm_pool.providers.vm_hypervisor import Vm
@@ -52,4 +53,5 @@ def fresh_identity(state: DiskState) -> Identity:
         machine_id=uuid.uuid4().hex,
         hostname=f"desktop-{state.id[2:]}",
         size=f"{state.spec.width}x{state.spec.height}",
+        egress=parse_network(state.spec.network).by_proxy,
     )

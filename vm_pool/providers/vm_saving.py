@@ -38,8 +38,8 @@ def load(vm: Vm, folder: VmFolder) -> None:
         vm.move_in(folder.moved, without_memory=False)
 
 
-def save(vm: Vm, disk: Path, folder: VmFolder, way: Way, *, goes_on: bool) -> float:
-    """Bring a machine's state into a folder; its disk is copied there unless it lies there.
+def save(vm: Vm, source: VmFolder, folder: VmFolder, way: Way, *, goes_on: bool) -> float:
+    """Bring a machine's state into a folder; disk and screen are copied from `source`, unless that is the folder.
 
     Returns for how many seconds it stood still, when it `goes_on`, which it does whatever happened.
     """
@@ -48,13 +48,22 @@ def save(vm: Vm, disk: Path, folder: VmFolder, way: Way, *, goes_on: bool) -> fl
         vm.pause()
         if way != "boot":
             vm.move_out(folder.moved, without_memory=False)
-        if disk != folder.disk:
-            vm_disk.copy(disk, folder.disk)
+        if source != folder:
+            vm_disk.copy(source.disk, folder.disk)
+            if way != "boot":
+                vm_disk.copy(source.screen, folder.screen)
     finally:
         if goes_on:
             with suppress(MachineLost):  # its own death is what the caller hears of, or does not mind
                 vm.resume()
     return time.monotonic() - started
+
+
+def hand_over(source: VmFolder, folder: VmFolder) -> None:
+    """Move disk and screen of a machine that has ended to the state that was saved of it."""
+    source.disk.replace(folder.disk)
+    if way_of(folder) != "boot":
+        source.screen.replace(folder.screen)
 
 
 def bake(folder: VmFolder, image_disk: Path, mib: int, start: Start) -> None:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from web_server import GET, PAGE, web_server
 
 from vm_pool.disk import delete_tree
 from vm_pool.errors import BootTimeout, ConfigError, GuestError, GuestFileNotFound, MachineError, MachineLost
@@ -286,7 +287,7 @@ async def test_networks_are_had_on_request_only(provider: DockerProvider, docker
     with dockerd.client("look") as client:
         networks = {network["Name"]: network["Internal"] for network in client.networks()}
     assert (networks["agent-s3-bridge"], networks["agent-s3-internal"]) == (False, True)
-    with pytest.raises(ConfigError, match="no network 'nat'; use one of: none, bridge, internal"):
+    with pytest.raises(ConfigError, match="no network 'nat'; write none, open, or allow:"):
         await provider.boot(SLIM.model_copy(update={"network": "nat"}))
 
 
@@ -337,6 +338,19 @@ async def test_all_of_a_container_is_counted_until_it_is_gone(provider: DockerPr
     await provider.drop(snapshot)
     await provider.stop(machine)
     assert not await holdings([provider]) - before
+
+
+async def test_a_name_is_reached_by_a_proxy_and_without_a_network_of_dockers(provider: DockerProvider) -> None:
+    async with web_server() as port:
+        network = f"allow:shop.test=127.0.0.1:{port}"
+        machine = await provider.boot(SLIM.model_copy(update={"network": network}))
+        page, refusal = [
+            (await machine.run(["python3", "-c", GET, url])).stdout
+            for url in ("http://shop.test/", "http://other.test/")
+        ]
+        assert page.startswith(PAGE.decode())
+        assert "403 agent-s3: other.test is not among the names" in refusal
+        assert (await machine.run(["cat", "/proc/net/dev"])).stdout.count(":") == 1
 
 
 async def test_machines_on_one_network_do_not_reach_each_other(provider: DockerProvider) -> None:

@@ -14,16 +14,19 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import pytest_asyncio
 
 from vm_pool.contract import CHECKS
 from vm_pool.contract.pace import pace_of
 from vm_pool.errors import ConfigError, GuestFileNotFound, MachineLost
-from vm_pool.events import Chord, Text
+from vm_pool.events import Chord, Move, Text
+from vm_pool.guest_client import GuestMachine
 from vm_pool.machine import Machine, WithClipboard
 from vm_pool.pool import Pool
 from vm_pool.provider import Provider, Spec
@@ -115,6 +118,7 @@ async def test_forks_are_equal_at_birth_and_independent_afterwards(provider, ori
         await _are_equal(original, forks)
         await _have_their_own_identity([original, *forks])
         await _go_their_own_ways(forks)
+        await _show_what_they_draw(forks)
     finally:
         for fork in forks:
             await provider.stop(fork)
@@ -127,6 +131,25 @@ async def _are_equal(original: Machine, forks: list[Machine]) -> None:
     assert [await typed(fork) for fork in forks] == [TYPED] * 3
     processes = {await output(fork, "pgrep", "-x", "mousepad") for fork in forks}
     assert processes == {await output(original, "pgrep", "-x", "mousepad")}
+
+
+async def _show_what_they_draw(forks: list[Machine]) -> None:
+    """What this host reads of a screen is what the machine itself says is on it, and each has its own."""
+    for place, fork in enumerate(forks):
+        await fork.perform([Move(x=100 * place + 100, y=300)])
+        await until(partial(_looks_the_same_from_within, fork))
+    pictures = [await fork.screenshot() for fork in forks]
+    under_pointer = [picture.pixels[300:316, 100:416].tobytes() for picture in pictures]
+    assert len(set(under_pointer)) == len(forks)
+
+
+async def _looks_the_same_from_within(fork: Machine) -> bool:
+    assert isinstance(fork, GuestMachine)
+    assert fork._framebuffer is not None
+    within = fork.another_client()
+    here, there = await asyncio.to_thread(fork._framebuffer.grab), await within.screenshot()
+    await within.aclose()
+    return np.array_equal(here, there.pixels)
 
 
 async def _have_their_own_identity(machines: list[Machine]) -> None:
@@ -415,6 +438,7 @@ async def test_a_living_runs_machines_are_left_alone(provider, original):
     ("change", "complaint"),
     [
         ({"network": "bridge"}, "no network 'bridge'"),
+        ({"network": "everything"}, "no network 'everything'"),
         ({"memory_mib": 0}, "memory of its own"),
         ({"image": "windows"}, "no image 'windows'"),
     ],

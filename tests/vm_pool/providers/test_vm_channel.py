@@ -50,17 +50,17 @@ class Guest:
     def __init__(self, folder: Path):
         self.hellos: list[dict[str, object]] = []
         self.clocks: list[float] = []
-        self.port, self.server = folder / "port", folder / "server"
+        self.port, self.server, self.other = folder / "port", folder / "server", folder / "other"
         self._port_end, self._inner = socket.socketpair()
-        self._listeners = [_listening(self.port), _listening(self.server)]
+        self._listeners = [_listening(self.port), _listening(self.server), _listening(self.other)]
         self._wake, self._wakes = os.pipe()
         self._closed = False
 
     def start(self) -> None:
         calls = Calls(self._hear, self.clocks.append, self._look)
-        channel = Channel(self._inner.fileno(), str(self.server), calls)
-        threads = [_in_thread(lambda: channel.serve(self._wake)), _in_thread(self._carry), _in_thread(self._echo)]
-        self._threads = threads
+        channel = Channel(self._inner.fileno(), str(self.server), calls, {b"other": str(self.other)})
+        turns = (lambda: channel.serve(self._wake), self._carry, self._echo, self._greet)
+        self._threads = [_in_thread(turn) for turn in turns]
 
     def close(self) -> None:
         self._closed = True
@@ -106,6 +106,12 @@ class Guest:
         while True:
             connection, _ = self._listeners[1].accept()
             _in_thread(lambda connection=connection: _repeat(connection))
+
+    def _greet(self) -> None:
+        while True:
+            connection, _ = self._listeners[2].accept()
+            with connection:
+                connection.sendall(b"the other one")
 
 
 def _in_thread(work: Callable[[], object]) -> threading.Thread:
@@ -208,6 +214,22 @@ async def test_a_new_host_ends_the_connections_of_the_last_one_and_starts_clean(
     async with joined(guest, folder / "second"):
         assert await echoed(folder / "second", BIG) == BIG
     assert len(guest.hellos) == 2
+
+
+async def test_connections_can_lead_to_another_server_of_the_machine(guest, folder):
+    others = {b"other": folder / "to-other", b"unknown": folder / "to-unknown"}
+    channel = HostChannel(guest.port, folder / "listen", others=others)
+    await channel.open(IDENTITY)
+    await asyncio.wait_for(channel.ready(), 20)
+    said = []
+    for path in others.values():
+        reader, writer = await asyncio.open_unix_connection(str(path))
+        said.append(await asyncio.wait_for(reader.read(-1), 20))
+        await _close(writer)
+    assert said == [b"the other one", b""]
+    assert await echoed(folder / "listen", b"x") == b"x"
+    await channel.close()
+    assert not any(path.exists() for path in others.values())
 
 
 async def test_a_closed_channel_leaves_no_socket(guest, folder):

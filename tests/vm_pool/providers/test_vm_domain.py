@@ -8,6 +8,7 @@ import pytest
 
 from vm_pool.providers.vm_accel import guest_runs, why_no_kvm
 from vm_pool.providers.vm_domain import METADATA, Domain, Memory
+from vm_pool.providers.vm_screen import SharedScreen
 
 QEMU = "{http://libvirt.org/schemas/domain/qemu/1.0}"
 DOMAIN = Domain(
@@ -16,6 +17,7 @@ DOMAIN = Domain(
     generation="11111111-7a0c-4d0e-9d0a-0123456789ab",
     accel="tcg",
     memory=Memory(mib=768),
+    screen=SharedScreen(file=Path("/state/m-1/screen"), size=4 << 20),
     cpus=0,
     emulator=Path("/usr/bin/qemu-system-x86_64"),
     kernel=Path("/k"),
@@ -66,6 +68,17 @@ def test_memory_is_anonymous_shared_or_copied_on_write(memory, kept):
     made = json.loads(words(described(memory=memory))[1])
     assert (made["qom-type"], made.get("mem-path"), made.get("share")) == kept
     assert (made["id"], made["size"]) == ("mem", 768 << 20)
+
+
+@pytest.mark.parametrize(("mib", "gib"), [(384, 4), (2815, 4), (2816, 5), (3072, 5), (3073, 6), (8192, 10)])
+def test_the_screen_is_shared_above_all_other_memory(mib, gib):
+    root = described(memory=Memory(mib=mib))
+    line = words(root)
+    made = json.loads(line[7])
+    assert (made["mem-path"], made["share"], made["size"]) == ("/state/m-1/screen", True, 4 << 20)
+    assert line[5] == f"slots=1,maxmem={(mib + 4) << 20}B"
+    assert line[9] == f"nvdimm,id=screen0,memdev=screen,addr={gib << 30}"
+    assert (root.findtext("os/cmdline") or "").endswith(f" memmap={4 << 20}!{gib << 30}")
 
 
 def test_only_a_machine_that_gets_state_waits_for_it():

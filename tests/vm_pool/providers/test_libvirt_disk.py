@@ -1,0 +1,145 @@
+"""A disk that starts by its own boot loader and serves OSWorld's routes, as a virtual machine: used, copied, kept.
+
+No disk of OSWorld's or Windows itself was run.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from foreign_guest import PORT, SYSLINUX_MBR, make_foreign_disk
+
+from vm_pool.errors import ConfigError, GuestError, MachineLost
+from vm_pool.events import Move
+from vm_pool.local_state import folders_in
+from vm_pool.osworld_client import OSWorldMachine
+from vm_pool.provider import Spec
+from vm_pool.providers.vm_places import VmPlaces
+
+pytestmark = [pytest.mark.vm, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(400)]
+
+TOOLS = {"syslinux": "syslinux", "mcopy": "mtools", "mkfs.vfat": "dosfstools"}
+SAID = 'disk = "guest.qcow2"\nbus = "virtio"\ncard = "virtio"\nmemory_mib = 640\nboot_timeout_s = 300\n'
+OVMF = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
+REACH = "import socket,sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 3)"
+
+
+@pytest.fixture(scope="module")
+def disks() -> Generator[Path]:
+    for tool, package in TOOLS.items():
+        if shutil.which(tool, path="/usr/bin:/usr/sbin:/sbin") is None or not SYSLINUX_MBR.exists():
+            pytest.skip(f"{tool} is missing; run: sudo apt-get install -y {package} syslinux-common")
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="s3f-") as folder:
+        make_foreign_disk(Path(folder))
+        yield Path(folder)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def provider():
+    from vm_pool.providers.libvirt_disk import LibvirtDiskProvider
+
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="s3v-") as state:
+        places = VmPlaces(Path(state))
+        provider = LibvirtDiskProvider(places=places)
+        async with provider.session():
+            yield provider
+        assert folders_in(places.machines) == folders_in(places.hosts) == []
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def machine(provider, disks):
+    (disks / "bios.toml").write_text(SAID)
+    machine = await provider.boot(Spec(image=str(disks / "bios.toml"), labels={"suite": "foreign"}))
+    yield machine
+    await provider.stop(machine)
+
+
+async def test_it_is_used_by_osworlds_routes_alone(machine):
+    assert isinstance(machine, OSWorldMachine)
+    assert (machine.info.provider, machine.info.platform, machine.info.home) == ("libvirt-disk", "linux", "/home/user")
+    frame = await machine.screenshot()
+    assert (frame.width, frame.height) == (machine.info.width, machine.info.height) == (800, 600)
+    await machine.perform([Move(x=70, y=80)])
+    assert (await machine.look(frozenset())).pointer == (70, 80)
+    assert "BOOT_IMAGE=" in (await machine.run(["cat", "/proc/cmdline"])).stdout  # which its own boot loader put there
+
+
+async def test_it_reaches_neither_this_host_nor_anything_else(machine):
+    port = int(machine._wire._base_url.rpartition(":")[2])
+    for place, number in (("10.0.2.2", port), ("127.0.0.1", port), ("10.0.2.3", 53), ("192.0.2.1", 80)):
+        tried = await machine.run(["python3", "-c", REACH, place, str(number)], timeout_s=20)
+        assert tried.returncode != 0, f"reached {place}:{number}"
+    own = await machine.run(["python3", "-c", REACH, "127.0.0.1", str(PORT)], timeout_s=20)
+    assert own.returncode == 0
+
+
+async def test_its_port_is_on_the_loopback_interface_only(machine):
+    port = int(machine._wire._base_url.rpartition(":")[2])
+    assert listening_places(port) == ["0100007F"]
+
+
+def listening_places(port: int) -> list[str]:
+    """Addresses at which something listens on a TCP port, as the kernel writes them: 0100007F is 127.0.0.1."""
+    lines = [line.split() for table in ("tcp", "tcp6") for line in Path("/proc/net", table).read_text().splitlines()]
+    found = [words[1].split(":") for words in lines if words[3] == "0A"]
+    return [address for address, number in found if int(number, 16) == port]
+
+
+async def test_its_screen_is_seen_from_outside_as_well(provider, machine, tmp_path):
+    from vm_pool.providers.foreign_machine import CardMachine, pixels_of_ppm
+
+    vm = provider._of(machine).vm
+    vm.draw(tmp_path / "card")
+    console = pixels_of_ppm((tmp_path / "card").read_bytes())
+    assert console.any()
+    seen = CardMachine(machine.info, url="http://127.0.0.1:9", draw=vm.draw, picture=tmp_path / "card")
+    with pytest.raises(GuestError, match="its graphics card shows"):  # this guest's desktop is not on the card
+        await seen.screenshot()
+    await seen.aclose()
+
+
+async def test_copies_begin_where_it_was_saved_and_go_their_own_ways(provider, machine):
+    await machine.write("/home/user/x", b"before")
+    snapshot = await provider.snapshot(machine)
+    assert snapshot.includes_memory
+    await machine.write("/home/user/x", b"after")
+    copy = await provider.fork(snapshot, labels={"fork": "1"})
+    await provider.drop(snapshot)
+    port = int(copy._wire._base_url.rpartition(":")[2])
+    assert await copy.read("/home/user/x") == b"before"
+    await copy.write("/home/user/x", b"its own")
+    assert await machine.read("/home/user/x") == b"after"
+    machine_id = copy.info.machine_id
+    await provider.stop(copy, keep_disk=True)
+    assert listening_places(port) == []
+    revived = await provider.revive(machine_id)
+    assert await revived.read("/home/user/x") == b"its own"
+    assert {stray.id: stray.labels.get("fork") for stray in await provider.strays()}[machine_id] == "1"
+    await provider.stop(revived)
+    with pytest.raises(MachineLost):
+        await provider.revive(machine_id)
+
+
+@pytest.mark.skipif(
+    shutil.which("swtpm_setup") is None or not OVMF.exists(),
+    reason="no UEFI firmware or TPM here; run: sudo apt-get install -y ovmf swtpm swtpm-tools",
+)
+async def test_uefi_and_a_tpm_are_there_and_can_be_copied(provider, disks):
+    (disks / "uefi.toml").write_text(f'{SAID}firmware = "uefi"\ntpm = true\n')
+    machine = await provider.boot(Spec(image=str(disks / "uefi.toml")))
+    snapshot = await provider.snapshot(machine)
+    copy = await provider.fork(snapshot)
+    for one in (machine, copy):
+        found = await one.run(["cat", "/sys/class/tpm/tpm0/tpm_version_major", "/sys/firmware/efi/fw_platform_size"])
+        assert found.stdout.split() == ["2", "64"]
+    for one in (copy, machine):
+        await provider.stop(one)
+    await provider.drop(snapshot)
+
+
+async def test_a_network_is_refused_before_anything_is_made(provider, disks):
+    with pytest.raises(ConfigError, match="no network 'bridge'"):
+        await provider.boot(Spec(image=str(disks / "guest.qcow2"), network="bridge"))
