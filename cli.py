@@ -220,7 +220,8 @@ def bench_steps(
 ) -> None:
     """Measure what a step costs besides the model and the settling of the screen."""
     services: Services = ctx.obj
-    pool_cli.print_measured(services.measure_steps, services.make_provider(provider), image, as_json=as_json)
+    measured = pool_cli.measured(services.measure_steps, services.make_provider(provider), image)
+    pool_cli.print_measured(measured, as_json=as_json)
 
 
 async def _bench(services: Services, options: Mapping[str, Any], live: "LiveBoards") -> "BenchResult":
@@ -283,10 +284,16 @@ async def _bench_mini(**options: Any) -> "BenchResult":
     return await mini.run(**options)
 
 
-async def _measure(*args: Any, **options: Any) -> Mapping[str, Any]:
-    from benchmarks.pool_speed import measure
+async def _measure(*args: Any, asked: Mapping[str, Any], **options: Any) -> Mapping[str, Any]:
+    from benchmarks.pool_speed import build_plan, measure
 
-    return await measure(*args, **options)
+    return await measure(*args, plan=build_plan(**asked), **options)
+
+
+async def _stress(*args: Any, asked: Mapping[str, Any], **options: Any) -> Mapping[str, Any]:
+    from benchmarks.pool_speed import build_plan, stress
+
+    return await stress(*args, plan=build_plan(**asked), **options)
 
 
 async def _measure_steps(*args: Any, **options: Any) -> Mapping[str, Any]:
@@ -295,7 +302,7 @@ async def _measure_steps(*args: Any, **options: Any) -> Mapping[str, Any]:
     return await measure(*args, **options)
 
 
-SERVICES = Services(bench_mini=_bench_mini, measure=_measure, measure_steps=_measure_steps)
+SERVICES = Services(bench_mini=_bench_mini, measure=_measure, stress=_stress, measure_steps=_measure_steps)
 """What the commands call when nothing else is passed."""
 
 

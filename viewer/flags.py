@@ -30,6 +30,20 @@ AsJson = Annotated[bool, Option("--json", help="Print one machine-readable resul
 _WHERE = "Where machines come from: sandbox, docker, libvirt, fake, remote:URL[,URL...] or remote:FILE.toml."
 ProviderName = Annotated[str, Option(help=_WHERE)]
 ProviderToCertify = Annotated[str, Argument(help=_WHERE, metavar="PROVIDER")]
+Crowd = Annotated[int, Option("-n", "--n", min=1, max=128, metavar="N", help="How many machines at once.")]
+Quick = Annotated[bool, Option("--quick", help="Fewest samples that give every metric.")]
+Grow = Annotated[
+    bool, Option("--grow", help="Also how it grows: with 1 to 32 forks, and with memory of 512 MiB to 4 GiB.")
+]
+HtmlFile = Annotated[Path | None, Option("--html", metavar="FILE", help="Write a page with charts.")]
+MemoryMib = Annotated[int, Option("--memory", min=256, max=65536, metavar="MIB", help="Memory of each machine.")]
+StressMinutes = Annotated[
+    float | None,
+    Option(
+        "--stress", min=0.01, metavar="MINUTES", help="Instead: hold load for so long, and count what is lost or left."
+    ),
+]
+StressSeed = Annotated[int, Option("--seed", help="Of what --stress does next.")]
 Clones = Annotated[int, Option("-n", min=2, max=64, help="How many clones to compare.")]
 AnyProvider = Annotated[str | None, Option("--provider", help="Only of this one. Default: all that work here.")]
 RunFolder = Annotated[Path, Argument(help="Run folder.", metavar="RUN_DIR")]

@@ -1,8 +1,8 @@
 """Tables of images and of what providers keep on this host."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import typer
 from rich.console import Console
@@ -75,17 +75,6 @@ def print_collected(strays: Sequence[Stray], *, failed: Sequence[tuple[Stray, st
     for stray, reason in failed:
         typer.echo(f"could not remove {stray.kind} {stray.id}: {plain(reason)}", err=True)
     typer.echo(f"{len(strays)} {'removed' if done else 'to remove'}")
-
-
-def print_speeds(console: Console, report: Mapping[str, Any]) -> None:
-    """The figures of `pool bench` and `bench steps`, in the form of `benchmarks.pool_speed` and `step_speed`."""
-    console.print(f"{report['provider']}, image {report['image']}")
-    table = _table("metric", "min", "p50", "max", "n")
-    for name, figures in report["metrics"].items():
-        table.add_row(name, *(f"{figures[key]:.4g}" for key in ("min", "p50", "max")), str(figures["n"]))
-    console.print(table)
-    for name, ratio in report.get("ratios", {}).items():
-        console.print(f"{name}: {ratio:.4g}")
 
 
 class Figure(NamedTuple):

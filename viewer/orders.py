@@ -66,6 +66,15 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def check_bench(*, stress: float | None, quick: bool, grow: bool, html: Path | None) -> None:
+    """Raises: `UserMistake` for options that do not go together, before machines are started for nothing."""
+    useless = {"--quick": quick, "--grow": grow, "--html": html is not None}
+    if stress is not None and (named := [option for option, given in useless.items() if given]):
+        raise UserMistake(f"--stress counts what is lost and measures little; leave out {' and '.join(named)}")
+    if html is not None and not html.parent.is_dir():
+        raise UserMistake(f"there is no folder {str(html.parent)!r} for the page; make it: mkdir -p {html.parent}")
+
+
 def build_config(fields: Mapping[str, Any], command: str = "run") -> RunConfig:
     """`command` is whose help page a mistake points to.
 

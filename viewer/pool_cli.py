@@ -1,7 +1,9 @@
 """The commands `agent-s3 pool ...`: parse, build, call, print."""
 
 import json
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -131,11 +133,59 @@ def pool_bench(
     ctx: typer.Context,
     provider: flags.ProviderName = "sandbox",
     image: flags.ImageName = "slim",
+    n: flags.Crowd = 16,
+    quick: flags.Quick = False,
+    grow: flags.Grow = False,
+    size: flags.Size = "1920x1080",
+    memory: flags.MemoryMib = 2048,
+    html: flags.HtmlFile = None,
     as_json: flags.AsJson = False,
+    stress: flags.StressMinutes = None,
+    seed: flags.StressSeed = 0,
 ) -> None:
-    """Measure a provider: starting desktops, memory, frames, input, settling."""
+    """Measure a provider: starting, forking and saving desktops, memory, frames, input, settling."""
+    from viewer import orders
+
     services: Services = ctx.obj
-    print_measured(services.measure, services.make_provider(provider), image, as_json=as_json)
+    orders.check_bench(stress=stress, quick=quick, grow=grow, html=html)
+    asked = {"n": n, "quickly": quick, "grow": grow, "size": orders.parse_size(size), "memory_mib": memory}
+    maker = services.make_provider(provider)
+    if stress is not None:
+        report = measured(services.stress, maker, image, asked=asked, minutes=stress, seed=seed)
+        raise typer.Exit(_print_stress(report, as_json=as_json))
+    report = measured(services.measure, maker, image, asked=asked)
+    if html is not None:
+        _write_page(html, report, ctx)
+    print_measured(report, as_json=as_json)
+
+
+def _print_stress(report: Mapping[str, Any], *, as_json: bool) -> int:
+    """Returns the exit code."""
+    from viewer.console import for_results
+    from viewer.speeds import print_stress
+
+    if as_json:
+        typer.echo(json.dumps(report, indent=2))
+    else:
+        print_stress(for_results(), report)
+    return 0 if report["sound"] else BREAKDOWN
+
+
+def _write_page(path: Path, report: Mapping[str, Any], ctx: typer.Context) -> None:
+    from viewer.speed_page import write
+
+    write(path, report, shlex.join(["agent-s3", "pool", "bench", *_given_words(ctx)]))
+
+
+def _given_words(ctx: typer.Context) -> list[str]:
+    """The options of a command as they were written, in the order in which its help lists them."""
+    words: list[str] = []
+    for parameter in ctx.command.params:
+        value = ctx.params.get(parameter.name or "")
+        if "COMMANDLINE" not in str(ctx.get_parameter_source(parameter.name or "")):
+            continue
+        words += [max(parameter.opts, key=len)] if value is True else [max(parameter.opts, key=len), str(value)]
+    return words
 
 
 @pool.command("certify")
@@ -158,16 +208,22 @@ def pool_certify(
     raise typer.Exit(0 if certificate.holds else BREAKDOWN)
 
 
-def print_measured(measure: Benchmark, provider: "Provider", image: str, *, as_json: bool) -> None:
-    """Measure something about a provider's machines and print the report."""
-    from viewer.console import for_progress, for_results
-    from viewer.listings import print_speeds
+def measured(measure: Benchmark, provider: "Provider", image: str, **options: Any) -> Mapping[str, Any]:
+    """Measure something about a provider's machines; progress goes to standard error."""
+    from viewer.console import for_progress
     from viewer.signals import run_until_signal
 
     async def work() -> Mapping[str, Any]:
-        return await measure(provider, image, on_note=for_progress().print)
+        return await measure(provider, image, on_note=for_progress().print, **options)
 
-    report = run_until_signal(work())
+    return run_until_signal(work())
+
+
+def print_measured(report: Mapping[str, Any], *, as_json: bool) -> None:
+    """The report as a table, or as JSON."""
+    from viewer.console import for_results
+    from viewer.speeds import print_speeds
+
     if as_json:
         typer.echo(json.dumps(report, indent=2))
     else:

@@ -53,7 +53,9 @@ class Services:
     bench_mini: Benchmark
     """The signature of `benchmarks.desktop_mini.mini.run`."""
     measure: Benchmark
-    """The signature of `benchmarks.pool_speed.measure`."""
+    """`benchmarks.pool_speed.measure`, with the options of `benchmarks.pool_speed.build_plan`."""
+    stress: Benchmark
+    """`benchmarks.pool_speed.stress`, with the options of `build_plan` as well."""
     measure_steps: Benchmark
     """The signature of `benchmarks.step_speed.measure`."""
     best_of_n: RunCall = _best_of_n

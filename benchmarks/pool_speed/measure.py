@@ -1,149 +1,143 @@
-"""Measures a provider: starting machines, memory, frames, input, settling."""
+"""Measures a provider: starting, forking and saving machines, memory, disk, frames, input, settling."""
 
-import asyncio
-import json
-import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import NamedTuple, Protocol, runtime_checkable
+from datetime import UTC, datetime
+from typing import Any
 
-from benchmarks.pool_speed.samples import GRAB_SCRIPT, as_report, pss_mib
-from vm_pool.errors import GuestError
-from vm_pool.events import Click, Text
+from benchmarks.pool_speed import growth, starts
+from benchmarks.pool_speed.branch import branches
+from benchmarks.pool_speed.desk import first_pixels, one_machine, open_editor, twenty_steps
+from benchmarks.pool_speed.plan import Plan
+from benchmarks.pool_speed.samples import Findings
+from benchmarks.pool_speed.surroundings import host_facts, load, runs_by
 from vm_pool.machine import Machine
-from vm_pool.pool import Pool
-from vm_pool.provider import Provider, Spec
-
-GUEST_PACKAGE, GUEST_FRAMES = "/opt/agent-s3", "/run/agent-s3/frames"
-WIDTH, HEIGHT = 1920, 1080
-HUNDRED = ("The quick brown fox jumps over the lazy dog 0123456789. " * 2)[:100]
-_EDITOR = ("mousepad",)
-_WINDOW_S = 30.0
-_APART = 40
-"""Pixels between two clicks."""
+from vm_pool.pool import Pool, Source
+from vm_pool.provider import Provider, Snapshot, Spec
 
 Note = Callable[[str], None]
-Samples = dict[str, list[float]]
-
-
-class Plan(NamedTuple):
-    """How much is measured."""
-
-    single: int = 9
-    """Starts one after the other, after one that does not count."""
-    crowd: int = 16
-    crowds: int = 3
-    """How often that many are started at once."""
-    frames: int = 50
-    inputs: int = 30
-    settles: int = 5
-    starts: int = 16
-    """How many of a crowd start at once."""
-
-
-@runtime_checkable
-class CountsProcesses(Protocol):
-    """A provider that can name a machine's processes on this host; of others memory is not reported."""
-
-    def process_ids(self, machine: Machine) -> set[int]: ...
+_BY_FORK = ("fork_ms_n1", "fork_warm_ms", "fork_editor_ms_n1", "branch_ms", "branch_pause_ms", "reset_ms")
 
 
 async def measure(
-    provider: Provider, image: str, *, plan: Plan | None = None, on_note: Note = lambda _: None
-) -> dict[str, object]:
-    """`{"provider", "image", "metrics": {NAME: {"min", "p50", "max", "n"}}}`; times in ms, memory in MiB.
+    provider: Provider,
+    image: str,
+    *,
+    plan: Plan | None = None,
+    on_note: Note = lambda _: None,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> dict[str, Any]:
+    """`{"provider", "image", "metrics": {NAME: {"min", "p50", "max", "n"}}, "ratios", "absent", "machine", "host"}`.
 
-    Raises: what the provider raises when a machine cannot be started.
+    Times in ms, memory in MiB, disk in KiB. `absent` says why a metric that others have is missing; `growth` has a row
+    for each number or size that the plan compares. Raises: what the provider raises when a machine cannot be started.
     """
     plan = plan or Plan()
-    spec = Spec(image=image, width=WIDTH, height=HEIGHT, labels={"purpose": "bench"})
-    samples: Samples = {}
-    async with Pool(provider, concurrency=plan.crowd, starts=plan.starts) as pool:
-        on_note("starting machines one by one")
-        samples["ready_ms_n1"] = await _single_starts(pool, spec, plan.single)
-        on_note(f"starting {plan.crowd} machines at once")
-        samples |= await _crowds(pool, spec, plan)
-        on_note("frames, input and settling")
-        async with pool.lease(spec) as machine:
-            samples |= await _one_machine(machine, plan)
-    return as_report(provider.name, image, samples)
+    spec = _spec(image, plan)
+    findings, host = Findings(), host_facts(clock())
+    async with Pool(provider, concurrency=max(plan.crowd, *plan.growth_n, 2), starts=plan.starts) as pool:
+        on_note("booting machines one by one")
+        slow = await starts.boots(pool, spec, plan, findings)
+        if not slow:
+            on_note(f"booting {plan.crowd} machines at once")
+            await starts.boot_crowds(pool, spec, plan, findings)
+        await _with_snapshots(pool, spec, plan, findings, on_note, slow=slow)
+        host["runs_by"] = await runs_by(provider, image)
+    _compare(findings)
+    host["load_after"] = load()
+    machine = {"width": plan.width, "height": plan.height, "memory_mib": plan.memory_mib}
+    return findings.report(provider.name, image) | {"machine": machine, "host": host}
 
 
-async def _single_starts(pool: Pool, spec: Spec, count: int) -> list[float]:
-    return [await _single_start(pool, spec) for _ in range(count + 1)][1:]
+async def _with_snapshots(pool: Pool, spec: Spec, plan: Plan, findings: Findings, on_note: Note, *, slow: bool) -> None:
+    """Everything that starts from saved desktops where there are any, else from the image."""
+    async with AsyncExitStack() as stack:
+        on_note("saving a desktop, and one with an editor")
+        bare, editor = await _snapshots(pool, spec, plan, findings, stack)
+        if bare is not None:
+            on_note("forks, one by one and from spares")
+            await starts.forks(pool, bare, plan, findings)
+            on_note(f"{plan.crowd} forks at once")
+            await starts.fork_crowds(pool, bare, plan, findings)
+        on_note("memory and idle processor time")
+        await starts.company(pool, bare if bare and slow else spec, plan, findings)
+        await _working(pool, editor or spec, plan, findings, on_note, editor_there=bare is None or editor is not None)
+        if editor is not None:
+            on_note("saving a fork in the middle of its work")
+            await branches(pool, editor, plan, findings)
+        on_note("resets")
+        await starts.resets(pool, spec, bare, plan.slow_resets if slow else plan.resets, findings)
+        await _grow(pool, spec, bare, plan, findings, on_note)
 
 
-async def _single_start(pool: Pool, spec: Spec) -> float:
-    begin = time.perf_counter()
-    async with pool.lease(spec):
-        return _ms_since(begin)
+async def _snapshots(
+    pool: Pool, spec: Spec, plan: Plan, findings: Findings, stack: AsyncExitStack
+) -> tuple[Snapshot | None, Snapshot | None]:
+    """Of a bare desktop, and of one with an editor; None: this provider cannot save them."""
+    saved: list[Snapshot] = []
+    crowd = (f"fork_ms_n{plan.crowd}_all", f"fork_ms_n{plan.crowd}", f"clones_per_s_n{plan.crowd}")
+    async with pool.lease(spec) as machine:
+        with findings.unless_it_cannot(*_BY_FORK, *crowd):
+            await machine.settle()
+            saved.append(await _saved(pool, machine, stack))
+            with findings.unless_it_cannot("fork_editor_ms_n1", "branch_ms", "branch_pause_ms"):
+                await open_editor(machine, plan)
+                saved.append(await _saved(pool, machine, stack))
+    bare, editor, *_ = [*saved, None, None]
+    return bare, editor
 
 
-async def _crowds(pool: Pool, spec: Spec, plan: Plan) -> Samples:
-    samples: Samples = {}
-    for _ in range(plan.crowds):
-        async with AsyncExitStack() as stack:
-            begin = time.perf_counter()
-            leases = (_ready_after(stack, pool, spec, begin) for _ in range(plan.crowd))
-            started = await asyncio.gather(*leases)
-            samples.setdefault(f"ready_ms_n{plan.crowd}_slowest", []).append(max(after for _, after in started))
-            if isinstance(pool.provider, CountsProcesses):
-                machines = [machine for machine, _ in started]
-                samples[f"pss_mib_n{plan.crowd}"] = await asyncio.to_thread(_memory, pool.provider, machines)
-    return samples
+async def _saved(pool: Pool, machine: Machine, stack: AsyncExitStack) -> Snapshot:
+    snapshot = await pool.provider.snapshot(machine)
+    stack.push_async_callback(pool.provider.drop, snapshot)
+    return snapshot
 
 
-async def _ready_after(stack: AsyncExitStack, pool: Pool, spec: Spec, begin: float) -> tuple[Machine, float]:
-    machine = await stack.enter_async_context(pool.lease(spec))
-    return machine, _ms_since(begin)
+async def _working(
+    pool: Pool, source: Source, plan: Plan, findings: Findings, on_note: Note, *, editor_there: bool
+) -> None:
+    """From machines with an editor open, where they can be had; False: it was waited for in vain already."""
+    if isinstance(source, Snapshot):
+        on_note("from the request to the first picture and the first key")
+        took = [await starts.start_ms(pool, source) for _ in range(plan.branches)]
+        findings.add("fork_editor_ms_n1", *took)
+    await first_pixels(pool, source, plan, findings)
+    on_note("frames, input and settling")
+    async with pool.lease(source) as machine:
+        with findings.unless_it_cannot():
+            if editor_there:
+                await open_editor(machine, plan)
+        await one_machine(pool.provider, machine, plan, findings)
+    on_note(f"{plan.steps} steps")
+    await twenty_steps(pool, source, plan, findings)
 
 
-def _memory(provider: CountsProcesses, machines: list[Machine]) -> list[float]:
-    return [pss_mib(provider.process_ids(machine)) for machine in machines]
+async def _grow(pool: Pool, spec: Spec, bare: Snapshot | None, plan: Plan, findings: Findings, on_note: Note) -> None:
+    if plan.growth_n and bare is not None:
+        on_note(f"growth with the number of forks: {', '.join(map(str, plan.growth_n))}")
+        await growth.with_number(pool, bare, plan, findings)
+    if not plan.growth_memory_mib:
+        return
+    if bare is None or not bare.includes_memory or not pool.provider.birth_mib:
+        reason = "machines of this provider have no memory of their own on this host; a size is only a limit"
+        findings.lack(reason, "growth memory_mib")
+        return
+    on_note(f"growth with memory: {', '.join(map(str, plan.growth_memory_mib))} MiB")
+    await growth.with_memory(pool, spec, plan, findings)
 
 
-async def _one_machine(machine: Machine, plan: Plan) -> Samples:
-    await machine.launch(_EDITOR)
-    x, y = await _editor_center(machine)
-    await machine.settle()
-    samples: Samples = {"frame_grab_ms": await _guest_grabs(machine, plan.frames)}
-    samples["frame_client_ms"] = [await _frame(machine) for _ in range(plan.frames)]
-    await machine.perform([Click(x=x, y=y)])
-    # Two places in turn: clicks on one spot are kept as far apart as two that are no double click.
-    clicks = [await machine.perform([Click(x=x + _APART * (i % 2 + 1), y=y)]) for i in range(plan.inputs)]
-    samples["click_ms"] = [receipt.milliseconds for receipt in clicks]
-    texts = [await machine.perform([Text(text=HUNDRED)]) for _ in range(plan.inputs)]
-    samples["type100_ms"] = [receipt.milliseconds for receipt in texts]
-    await machine.settle()
-    samples["settle_ms"] = [(await machine.settle()).seconds * 1000 for _ in range(plan.settles)]
-    return samples
+def _compare(findings: Findings) -> None:
+    """Ratios of this same run."""
+    findings.ratio("cold_boot_over_fork", "cold_boot_ms", "fork_ms_n1")
+    findings.ratio("cold_boot_over_warm_fork", "cold_boot_ms", "fork_warm_ms")
+    findings.ratio("upstream_reset_over_reset", "upstream_reset_ms", "reset_ms")
 
 
-async def _guest_grabs(machine: Machine, count: int) -> list[float]:
-    command = ["python3", "-I", "-c", GRAB_SCRIPT, GUEST_PACKAGE, GUEST_FRAMES, str(count)]
-    done = await machine.run(command)
-    if done.returncode != 0:
-        raise GuestError(
-            f"{machine.info.machine_id}: its frame reader could not be timed: {done.stderr.strip()[-200:]}"
-        )
-    return [float(value) for value in json.loads(done.stdout)]
-
-
-async def _frame(machine: Machine) -> float:
-    begin = time.perf_counter()
-    await machine.screenshot()
-    return _ms_since(begin)
-
-
-async def _editor_center(machine: Machine) -> tuple[int, int]:
-    """Waits for the editor's window. Raises: `GuestError` when none comes."""
-    deadline = time.monotonic() + _WINDOW_S
-    while not (windows := await machine.windows()):
-        if time.monotonic() >= deadline:
-            raise GuestError(f"{_EDITOR[0]} showed no window within {_WINDOW_S:g} s")
-        await asyncio.sleep(0.02)
-    return windows[-1].box.center
-
-
-def _ms_since(begin: float) -> float:
-    return (time.perf_counter() - begin) * 1000
+def _spec(image: str, plan: Plan) -> Spec:
+    return Spec(
+        image=image,
+        width=plan.width,
+        height=plan.height,
+        memory_mib=plan.memory_mib,
+        labels={"purpose": "bench"},
+    )

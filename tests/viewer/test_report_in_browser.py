@@ -1,36 +1,15 @@
 """The page of a run, opened in a real browser."""
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
+from browser import console_lines, open_page
 
 from agent_s3.paths import RunPaths
 from viewer.report import write
 
 pytestmark = pytest.mark.browser
-BROWSERS = ("chromium", "google-chrome", "chromium-browser")
-
-
-def open_page(page: Path, profile: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Load the page in headless Chromium; standard error holds what the page's console says."""
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser is None:
-        pytest.skip("no Chromium here; run: apt-get install -y chromium")
-    quiet = [
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--no-first-run",
-        f"--user-data-dir={profile}",
-    ]
-    argv = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", *quiet, *options]
-    return subprocess.run([*argv, page.as_uri()], capture_output=True, text=True, timeout=120, check=True)
-
-
-def console_lines(done: subprocess.CompletedProcess[str]) -> list[str]:
-    return [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
 def test_the_page_opens_without_complaint_and_hostile_text_does_nothing(golden_run: RunPaths, tmp_path: Path) -> None:

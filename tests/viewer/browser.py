@@ -1,0 +1,28 @@
+"""Opening our pages in a real browser."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+BROWSERS = ("chromium", "google-chrome", "chromium-browser")
+
+
+def open_page(page: Path, profile: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Load the page in headless Chromium; standard error holds what the page's console says."""
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        pytest.skip("no Chromium here; run: apt-get install -y chromium")
+    quiet = [
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--no-first-run",
+        f"--user-data-dir={profile}",
+    ]
+    argv = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", *quiet, *options]
+    return subprocess.run([*argv, page.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+
+
+def console_lines(done: subprocess.CompletedProcess[str]) -> list[str]:
+    return [line for line in done.stderr.splitlines() if "CONSOLE" in line]
