@@ -7,11 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-WIDTH = 720
-"""Of all charts, in units of their view box."""
+WIDTH, LINES_WIDTH = 720, 420
+"""Of charts of ranges and of lines, in units of their view boxes."""
 _ROW = 26
 _LABEL_WIDTH = 205
-_RIGHT = 66
+_RIGHT, _LINES_RIGHT = 66, 20
 _TOP = 8
 _AXIS = 26
 _LINES_HEIGHT = 220
@@ -98,7 +98,7 @@ def ranges(metrics: Mapping[str, Mapping[str, float]], unit: str = "") -> Ranges
 
 def lines(points: Sequence[tuple[float, float]], unit: str = "") -> Lines:
     """Points by ascending x, which must be positive; the scale of y begins at 0."""
-    bottom, left, right = float(_LINES_HEIGHT), float(_LINES_LEFT), float(WIDTH - _RIGHT)
+    bottom, left, right = float(_LINES_HEIGHT), float(_LINES_LEFT), float(LINES_WIDTH - _LINES_RIGHT)
     top = max((y for _, y in points), default=0.0)
     step = _nice_step(top)
     highest = step * max(1, math.ceil(top / step - 1e-9))

@@ -102,4 +102,4 @@ def _environment() -> Environment:
     return environment
 
 
-_GLOBALS: dict[str, Any] = {"COLUMNS": COLUMNS, "WIDTH": charts.WIDTH}
+_GLOBALS: dict[str, Any] = {"COLUMNS": COLUMNS, "WIDTH": charts.WIDTH, "LINES_WIDTH": charts.LINES_WIDTH}

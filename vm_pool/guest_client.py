@@ -34,7 +34,9 @@ from vm_pool.types import (
 )
 
 T = TypeVar("T")
-_READY_POLL_S = 0.005
+_READY_POLL_S, _READY_POLL_SHARE = 0.005, 0.05
+"""Between two questions whether it is ready: at least so long, and this share of the time waited so far. Machines that
+start together are asked less often, since answering takes the processor time that they need to get ready."""
 _GRACE_S = 10.0
 """What the guest may take beyond the time that a command or a wait was given."""
 
@@ -110,16 +112,21 @@ class GuestMachine:
     def info(self) -> MachineInfo:
         return self._info
 
+    @property
+    def outside_screen(self) -> bool:
+        """Whether frames are read where the screen lies, without asking the guest."""
+        return self._framebuffer is not None
+
     async def ready(self, timeout_s: float) -> None:
         """Wait until the desktop takes input. Raises: `BootTimeout`; `GuestError` when it is not what was asked for."""
-        waiting_for = "its control server"
+        waiting_for, began = "its control server", time.monotonic()
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
                     waiting_for = await self._waiting_for(timeout_s) or ""
                     if not waiting_for:
                         break
-                    await asyncio.sleep(_READY_POLL_S)
+                    await asyncio.sleep(max(_READY_POLL_S, _READY_POLL_SHARE * (time.monotonic() - began)))
         except (TimeoutError, GuestTimeout) as error:
             message = f"{self._info.machine_id} was not ready after {timeout_s:g} s; it waited for {waiting_for}"
             raise BootTimeout(message) from error

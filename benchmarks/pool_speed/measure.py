@@ -107,7 +107,7 @@ async def _working(
         with findings.unless_it_cannot():
             if editor_there:
                 await open_editor(machine, plan)
-        await one_machine(pool.provider, machine, plan, findings)
+        await one_machine(machine, plan, findings)
     on_note(f"{plan.steps} steps")
     await twenty_steps(pool, source, plan, findings)
 

@@ -8,7 +8,6 @@ from typing import Protocol, runtime_checkable
 from benchmarks.pool_speed.samples import pss_mib
 from vm_pool.machine import Machine
 from vm_pool.provider import Provider
-from vm_pool.types import Frame
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -30,9 +29,10 @@ class NotesPauses(Protocol):
 
 @runtime_checkable
 class SeesScreens(Protocol):
-    """A provider that can look at a machine's screen without its guest server."""
+    """A machine of which frames may be read without asking its guest."""
 
-    async def screendump(self, machine: Machine) -> Frame: ...
+    @property
+    def outside_screen(self) -> bool: ...
 
 
 @runtime_checkable

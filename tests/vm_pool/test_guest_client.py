@@ -119,6 +119,13 @@ async def test_ready_says_what_it_waited_for(guest, machine):
         await machine.ready(0.2)
 
 
+async def test_a_machine_that_takes_its_time_is_asked_less_and_less_often(guest, machine):
+    guest.answers["/v1/ready"] = answer(b'{"ready": false, "waiting_for": "the window manager"}', "503 x")
+    with pytest.raises(BootTimeout):
+        await machine.ready(1)
+    assert 10 < len([path for path, _ in guest.asked if path == "/v1/ready"]) < 100
+
+
 async def test_ready_waits_for_a_server_that_is_not_there_yet(tmp_path):
     guest = Guest(tmp_path / "late")
     machine = GuestMachine(INFO, socket=guest.path, token="t")
