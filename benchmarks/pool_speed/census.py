@@ -40,6 +40,8 @@ class Census:
         self._groups: set[Path] = set()
         self._parents: set[Path] = set()
         self._before: set[int] = set()
+        self._at_work = asyncio.Lock()
+        """Held by the one thread that reads or changes what is noted."""
         self.most: dict[str, int] = dict.fromkeys(KINDS, 0)
         """The most of each kind that `look` saw at one time."""
 
@@ -50,7 +52,8 @@ class Census:
         """Remember what belongs to a machine that runs."""
         self._ids.add(machine.info.machine_id)
         if isinstance(self._provider, CountsProcesses):
-            await asyncio.to_thread(self._note_processes, self._provider, machine)
+            async with self._at_work:
+                await asyncio.to_thread(self._note_processes, self._provider, machine)
 
     def note_snapshot(self, snapshot: Snapshot) -> None:
         self._ids.add(snapshot.snapshot_id)
@@ -60,7 +63,8 @@ class Census:
         strays = [stray for stray in await self._provider.strays() if stray.id in self._ids]
         self._parents |= {path.parent for path in (Path(stray.path) for stray in strays) if path.is_absolute()}
         found = {"listed": {f"{stray.kind} {stray.id}" for stray in strays}}
-        found |= await asyncio.to_thread(self._look_at_host)
+        async with self._at_work:
+            found |= await asyncio.to_thread(self._look_at_host)
         for kind, names in found.items():
             self.most[kind] = max(self.most[kind], len(names))
         return found

@@ -62,6 +62,8 @@ async def one_machine(machine: Machine, plan: Plan, findings: Findings) -> None:
     """All that one machine with an editor is asked."""
     x, y = await _middle(machine)
     await _frames(machine, plan, findings)
+    with findings.unless_it_cannot("key_to_pixel_ms"):  # while what is typed still falls into an empty document
+        findings.add("key_to_pixel_ms", *[await key_to_pixel_ms(machine, plan.reaction_s) for _ in range(plan.keys)])
     with findings.unless_it_cannot("click_ms", "type100_ms"):
         await machine.perform([Click(x=x, y=y)])
         # Two places in turn: clicks on one spot are kept as far apart as two that are no double click.
@@ -72,9 +74,6 @@ async def one_machine(machine: Machine, plan: Plan, findings: Findings) -> None:
     with findings.unless_it_cannot("settle_ms"):
         await machine.settle()
         findings.add("settle_ms", *[(await machine.settle()).seconds * 1000 for _ in range(plan.settles)])
-    with findings.unless_it_cannot("key_to_pixel_ms"):
-        await _fresh_line(machine)
-        findings.add("key_to_pixel_ms", *[await key_to_pixel_ms(machine, plan.reaction_s) for _ in range(plan.keys)])
 
 
 async def first_pixels(pool: Pool, source: Source, plan: Plan, findings: Findings) -> None:
@@ -164,12 +163,6 @@ async def _frame(machine: Machine) -> float:
     begin = time.perf_counter()
     await machine.screenshot()
     return ms_since(begin)
-
-
-async def _fresh_line(machine: Machine) -> None:
-    """A new empty document: what a key draws must not fall outside the window behind a long line."""
-    await machine.perform([Chord(keys=("ctrl", "a")), Text(text="\n")])
-    await machine.settle()
 
 
 async def _middle(machine: Machine) -> tuple[int, int]:

@@ -61,4 +61,4 @@ def build_plan(*, n: int, quickly: bool, grow: bool, size: tuple[int, int], memo
 def quick(plan: Plan) -> Plan:
     """The same with the fewest samples that give every metric."""
     few = {"single": 2, "slow_single": 1, "crowds": 1, "forks": 3, "branches": 1, "resets": 1, "frames": 10}
-    return plan._replace(**few, inputs=5, settles=2, keys=3, steps=10, idle_s=2.0, window_s=20.0, reaction_s=5.0)
+    return plan._replace(**few, inputs=5, settles=2, keys=3, steps=10, idle_s=2.0, window_s=20.0)

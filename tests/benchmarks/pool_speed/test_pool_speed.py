@@ -10,9 +10,10 @@ from benchmarks.pool_speed import Plan, build_plan, measure, quick
 from benchmarks.pool_speed.plan import GROWTH_MEMORY_MIB, GROWTH_N
 from benchmarks.pool_speed.probes import cpu_seconds
 from benchmarks.pool_speed.samples import Findings, pss_mib, summarise
-from vm_pool.errors import GuestError, ImageError, MachineLost
+from vm_pool.errors import GuestError, HostBusy, ImageError, MachineLost, NotSupported
 from vm_pool.events import InputEvent, Text
 from vm_pool.machine import Machine
+from vm_pool.provider import Snapshot, Spec
 from vm_pool.providers import make_provider
 from vm_pool.providers.fake import FakeMachine, FakeProvider
 from vm_pool.providers.fake_desktop import FakeDesktop, Script
@@ -154,6 +155,33 @@ async def test_a_desktop_that_shows_nothing_has_no_latency_of_keys():
     assert {"key_to_pixel_ms", "first_pixel_ms", "fork_editor_ms_n1"} <= set(report["absent"])
     assert "mousepad showed no window" in report["absent"]["fork_editor_ms_n1"]
     assert report["metrics"]["fork_ms_n1"]["n"] == 2
+
+
+async def test_where_nothing_can_be_saved_what_needs_forks_is_absent_with_that_reason():
+    class Unsaved(FakeProvider):
+        async def snapshot(self, machine: Machine) -> Snapshot:
+            raise NotSupported("snapshot", "this provider cannot take snapshots")
+
+    report = await measure(Unsaved(prepare=with_window, script=Script(on_event=draw)), "slim", plan=FEW)
+    by_fork = {"fork_ms_n1", "fork_warm_ms", "fork_ms_n2_all", "fork_ms_n2", "clones_per_s_n2", "fork_editor_ms_n1"}
+    by_fork |= {"branch_ms", "branch_pause_ms", "reset_ms"}
+    assert {report["absent"][name] for name in by_fork} == {"this provider cannot take snapshots"}
+    assert set(ALWAYS) - set(counts(report)) == {*by_fork - {"branch_pause_ms"}, "first_pixel_ms"}
+    assert report["absent"]["cold_boot_over_fork"] == "it needs fork_ms_n1"
+
+
+async def test_a_crowd_for_which_there_is_no_room_is_absent_and_the_rest_is_measured():
+    class Small(FakeProvider):
+        async def boot(self, spec: Spec) -> FakeMachine:
+            if sum(not machine.lost for machine in self.machines) >= 1:
+                raise HostBusy("a machine takes 450 MiB and 3 MiB are left")
+            return await super().boot(spec)
+
+    provider = Small(prepare=with_window, script=Script(on_event=draw))
+    report = await measure(provider, "slim", plan=FEW)
+    assert report["absent"]["ready_ms_n2_slowest"] == "a machine takes 450 MiB and 3 MiB are left"
+    assert set(ALWAYS) - set(counts(report)) == {"ready_ms_n2_slowest"}
+    assert all(machine.lost for machine in provider.machines)
 
 
 async def test_the_first_start_that_fails_ends_the_benchmark():
