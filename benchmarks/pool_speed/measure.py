@@ -1,5 +1,6 @@
 """Measures a provider: starting, forking and saving machines, memory, disk, frames, input, settling."""
 
+import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -7,6 +8,7 @@ from typing import Any
 
 from benchmarks.pool_speed import growth, starts
 from benchmarks.pool_speed.branch import branches
+from benchmarks.pool_speed.crowd import ms_since
 from benchmarks.pool_speed.desk import first_pixels, one_machine, open_editor, twenty_steps
 from benchmarks.pool_speed.plan import Plan
 from benchmarks.pool_speed.samples import Findings
@@ -35,13 +37,24 @@ async def measure(
     plan = plan or Plan()
     spec = _spec(image, plan)
     findings, host = Findings(), host_facts(clock())
-    async with Pool(provider, concurrency=max(plan.crowd, *plan.growth_n, 2), starts=plan.starts) as pool:
-        on_note("booting machines one by one")
-        slow = await starts.boots(pool, spec, plan, findings)
+    async with (
+        Pool(provider, concurrency=max(plan.crowd, *plan.growth_n, 2), starts=plan.starts) as pool,
+        AsyncExitStack() as stack,
+    ):
+        on_note("booting a desktop and saving it, bare and with an editor")
+        first_ms, bare, editor = await _saved_desktops(pool, spec, plan, findings, stack)
+        on_note("booting desktops one by one")
+        slow = await starts.boots(pool, spec, first_ms, plan, findings)
         if not slow:
-            on_note(f"booting {plan.crowd} machines at once")
+            on_note(f"booting {plan.crowd} at once")
             await starts.boot_crowds(pool, spec, plan, findings)
-        await _with_snapshots(pool, spec, plan, findings, on_note, slow=slow)
+        await _forks(pool, bare, plan, findings, on_note)
+        on_note("memory and idle processor time")
+        await starts.company(pool, bare if bare and slow else spec, plan, findings)
+        await _working(pool, editor or spec, plan, findings, on_note, editor_there=bare is None or editor is not None)
+        on_note("resets")
+        await starts.resets(pool, spec, bare, plan.slow_resets if slow else plan.resets, findings)
+        await _grow(pool, spec, bare, plan, findings, on_note)
         host["runs_by"] = await runs_by(provider, image)
     _compare(findings)
     host["load_after"] = load()
@@ -49,34 +62,18 @@ async def measure(
     return findings.report(provider.name, image) | {"machine": machine, "host": host}
 
 
-async def _with_snapshots(pool: Pool, spec: Spec, plan: Plan, findings: Findings, on_note: Note, *, slow: bool) -> None:
-    """Everything that starts from saved desktops where there are any, else from the image."""
-    async with AsyncExitStack() as stack:
-        on_note("saving a desktop, and one with an editor")
-        bare, editor = await _snapshots(pool, spec, plan, findings, stack)
-        if bare is not None:
-            on_note("forks, one by one and from spares")
-            await starts.forks(pool, bare, plan, findings)
-            on_note(f"{plan.crowd} forks at once")
-            await starts.fork_crowds(pool, bare, plan, findings)
-        on_note("memory and idle processor time")
-        await starts.company(pool, bare if bare and slow else spec, plan, findings)
-        await _working(pool, editor or spec, plan, findings, on_note, editor_there=bare is None or editor is not None)
-        if editor is not None:
-            on_note("saving a fork in the middle of its work")
-            await branches(pool, editor, plan, findings)
-        on_note("resets")
-        await starts.resets(pool, spec, bare, plan.slow_resets if slow else plan.resets, findings)
-        await _grow(pool, spec, bare, plan, findings, on_note)
-
-
-async def _snapshots(
+async def _saved_desktops(
     pool: Pool, spec: Spec, plan: Plan, findings: Findings, stack: AsyncExitStack
-) -> tuple[Snapshot | None, Snapshot | None]:
-    """Of a bare desktop, and of one with an editor; None: this provider cannot save them."""
+) -> tuple[float, Snapshot | None, Snapshot | None]:
+    """What the first boot took, in ms; a bare desktop and one with an editor, None where they cannot be saved.
+
+    They are dropped with the stack. Raises: what the provider raises when the first one cannot be started.
+    """
     saved: list[Snapshot] = []
     crowd = (f"fork_ms_n{plan.crowd}_all", f"fork_ms_n{plan.crowd}", f"clones_per_s_n{plan.crowd}")
+    begin = time.perf_counter()
     async with pool.lease(spec) as machine:
+        first_ms = ms_since(begin)
         with findings.unless_it_cannot(*_BY_FORK, *crowd):
             await machine.settle()
             saved.append(await _saved(pool, machine, stack))
@@ -84,7 +81,16 @@ async def _snapshots(
                 await open_editor(machine, plan)
                 saved.append(await _saved(pool, machine, stack))
     bare, editor, *_ = [*saved, None, None]
-    return bare, editor
+    return first_ms, bare, editor
+
+
+async def _forks(pool: Pool, bare: Snapshot | None, plan: Plan, findings: Findings, on_note: Note) -> None:
+    if bare is None:
+        return
+    on_note("forks, one by one and from spares")
+    await starts.forks(pool, bare, plan, findings)
+    on_note(f"{plan.crowd} forks at once")
+    await starts.fork_crowds(pool, bare, plan, findings)
 
 
 async def _saved(pool: Pool, machine: Machine, stack: AsyncExitStack) -> Snapshot:
@@ -110,6 +116,9 @@ async def _working(
         await one_machine(machine, plan, findings)
     on_note(f"{plan.steps} steps")
     await twenty_steps(pool, source, plan, findings)
+    if isinstance(source, Snapshot):
+        on_note("saving a fork in the middle of its work")
+        await branches(pool, source, plan, findings)
 
 
 async def _grow(pool: Pool, spec: Spec, bare: Snapshot | None, plan: Plan, findings: Findings, on_note: Note) -> None:

@@ -1,31 +1,28 @@
 """Starting machines: booted, forked, from spares, many at once, and reset as OSWorld's container provider does it."""
 
 import time
+from contextlib import AsyncExitStack
 
 from benchmarks.pool_speed.crowd import crowd, ms_since
 from benchmarks.pool_speed.plan import Plan
 from benchmarks.pool_speed.probes import CountsProcesses, idle_percent, memory_mib
 from benchmarks.pool_speed.samples import Findings
-from vm_pool.machine import Machine
 from vm_pool.pool import Pool, Source
 from vm_pool.provider import Snapshot, Spec
 
 
-async def boots(pool: Pool, spec: Spec, plan: Plan, findings: Findings) -> bool:
-    """Boot machines from their image; says whether that is slow here. The first start only warms up where it is fast.
+async def boots(pool: Pool, spec: Spec, first_ms: float, plan: Plan, findings: Findings) -> bool:
+    """Boot machines from their image; says whether that is slow here. `first_ms`: what the first one took.
 
-    Raises: what the provider raises when the first one cannot be started.
+    Where it is fast, the first one was there to warm up; where it is slow, it counts.
     """
-    first = await start_ms(pool, spec)
-    slow = first > plan.slow_s * 1000
+    slow = first_ms > plan.slow_s * 1000
     more = plan.slow_single - 1 if slow else plan.single
-    took = [*([first] if slow else []), *[await start_ms(pool, spec) for _ in range(more)]]
+    took = [*([first_ms] if slow else []), *[await start_ms(pool, spec) for _ in range(more)]]
     findings.add("ready_ms_n1", *took)
     findings.add("cold_boot_ms", *took)
     if slow:
-        reason = (
-            f"one takes {first / 1000:.0f} s to boot here, so that crowds are forked: see fork_ms_n{plan.crowd}_all"
-        )
+        reason = f"one takes {first_ms / 1000:.0f} s to boot here: crowds are forked, see fork_ms_n{plan.crowd}_all"
         findings.lack(reason, f"ready_ms_n{plan.crowd}_slowest")
     return slow
 
@@ -84,10 +81,10 @@ async def resets(pool: Pool, spec: Spec, bare: Snapshot | None, count: int, find
     fork another. Upstream's polling once a second and its fixed waits are left out, to its advantage.
     """
     with findings.unless_it_cannot("upstream_reset_ms"):
-        findings.add("upstream_reset_ms", *await _resets(pool, spec, count))
+        findings.add("upstream_reset_ms", *[await _reset_ms(pool, bare or spec, spec) for _ in range(count)])
     if bare is not None:
         with findings.unless_it_cannot("reset_ms"):
-            findings.add("reset_ms", *await _resets(pool, bare, count))
+            findings.add("reset_ms", *[await _reset_ms(pool, bare, bare) for _ in range(count)])
 
 
 async def start_ms(pool: Pool, source: Source) -> float:
@@ -97,16 +94,14 @@ async def start_ms(pool: Pool, source: Source) -> float:
         return ms_since(begin)
 
 
-async def _resets(pool: Pool, source: Source, count: int) -> list[float]:
-    took: list[float] = []
-    async with pool.lease(source) as first:
-        machine: Machine = first
-        for _ in range(count):
-            begin = time.perf_counter()
-            machine = await pool.replace(machine)
-            await machine.screenshot()
-            took.append(ms_since(begin))
-    return took
+async def _reset_ms(pool: Pool, used: Source, anew: Source) -> float:
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(pool.lease(used))
+        begin = time.perf_counter()
+        await stack.aclose()
+        machine = await stack.enter_async_context(pool.lease(anew))
+        await machine.screenshot()
+        return ms_since(begin)
 
 
 NO_PROCESSES = "this provider's machines have no processes on this host"
