@@ -51,6 +51,11 @@ class Findings:
             yield
         except CANNOT as error:
             self.lack(str(error), *names)
+        except ExceptionGroup as group:
+            cannot, others = group.split(CANNOT)
+            if others is not None or cannot is None:
+                raise
+            self.lack(str(cannot.exceptions[0]), *names)
 
     def ratio(self, name: str, over: str, under: str) -> None:
         """Of the middle values of two metrics."""

@@ -36,14 +36,14 @@ async def boot_crowds(pool: Pool, spec: Spec, plan: Plan, findings: Findings) ->
 
 
 async def forks(pool: Pool, bare: Snapshot, plan: Plan, findings: Findings) -> None:
-    """One after the other; then from spares that were started ahead."""
+    """One after the other; then each from a spare that was started ahead."""
     with findings.unless_it_cannot("fork_ms_n1"):
         await start_ms(pool, bare)
         findings.add("fork_ms_n1", *[await start_ms(pool, bare) for _ in range(plan.forks)])
     with findings.unless_it_cannot("fork_warm_ms"):
-        spares = max(1, plan.forks // 2)
-        await pool.warm(bare, spares)
-        findings.add("fork_warm_ms", *[await start_ms(pool, bare) for _ in range(spares)])
+        for _ in range(max(1, plan.forks // 2)):
+            await pool.warm(bare, 1)
+            findings.add("fork_warm_ms", await start_ms(pool, bare))
 
 
 async def fork_crowds(pool: Pool, bare: Snapshot, plan: Plan, findings: Findings) -> None:

@@ -10,7 +10,7 @@ from benchmarks.pool_speed import Plan, build_plan, measure, quick
 from benchmarks.pool_speed.plan import GROWTH_MEMORY_MIB, GROWTH_N
 from benchmarks.pool_speed.probes import cpu_seconds
 from benchmarks.pool_speed.samples import Findings, pss_mib, summarise
-from vm_pool.errors import GuestError, HostBusy, ImageError, MachineLost, NotSupported
+from vm_pool.errors import ConfigError, GuestError, HostBusy, ImageError, MachineLost, NotSupported
 from vm_pool.events import InputEvent, Text
 from vm_pool.machine import Machine
 from vm_pool.provider import Snapshot, Spec
@@ -113,8 +113,13 @@ def test_what_was_measured_is_not_absent_and_the_first_reason_stays():
         raise GuestError("its\nkeyboard is broken")
     findings.lack("later", "settle_ms")
     assert findings.absent == {"settle_ms": "its keyboard is broken"}
+    with findings.unless_it_cannot("fork_warm_ms"):
+        raise ExceptionGroup("starts", [HostBusy("no room")])
+    assert findings.absent["fork_warm_ms"] == "no room"
     with pytest.raises(MachineLost), findings.unless_it_cannot("settle_ms"):
         raise MachineLost("it is gone")
+    with pytest.raises(ExceptionGroup), findings.unless_it_cannot("settle_ms"):
+        raise ExceptionGroup("starts", [HostBusy("no room"), MachineLost("it is gone")])
 
 
 def test_a_ratio_needs_both_its_metrics():
@@ -182,6 +187,27 @@ async def test_a_crowd_for_which_there_is_no_room_is_absent_and_the_rest_is_meas
     assert report["absent"]["ready_ms_n2_slowest"] == "a machine takes 450 MiB and 3 MiB are left"
     assert set(ALWAYS) - set(counts(report)) == {"ready_ms_n2_slowest"}
     assert all(machine.lost for machine in provider.machines)
+
+
+async def test_a_provider_with_room_for_one_machine_is_measured_with_one():
+    class One(FakeProvider):
+        async def boot(self, spec: Spec) -> FakeMachine:
+            self.take()
+            return await super().boot(spec)
+
+        async def fork(self, snapshot: Snapshot, **_: object) -> FakeMachine:
+            self.take()
+            return await super().fork(snapshot)
+
+        def take(self) -> None:
+            if not all(machine.lost for machine in self.machines):
+                raise ConfigError("all 1 guests are lent")
+
+    provider = One(prepare=with_window, script=Script(on_event=draw))
+    report = await measure(provider, "slim", plan=FEW)
+    crowds = {"ready_ms_n2_slowest", "fork_ms_n2_all", "fork_ms_n2", "clones_per_s_n2"}
+    assert set(ALWAYS) - set(counts(report)) == crowds
+    assert {report["absent"][name] for name in crowds} == {"all 1 guests are lent"}
 
 
 async def test_the_first_start_that_fails_ends_the_benchmark():
