@@ -34,9 +34,9 @@ from vm_pool.types import (
 )
 
 T = TypeVar("T")
-_READY_POLL_S, _READY_POLL_SHARE = 0.005, 0.05
-"""Between two questions whether it is ready: at least so long, and this share of the time waited so far. Machines that
-start together are asked less often, since answering takes the processor time that they need to get ready."""
+_READY_POLL_S, _READY_SLOWEST_S = 0.005, 0.05
+_READY_SHARE = 0.05
+"""Of the time waited so far: sixteen machines that start at once would else spend much of it answering that they do."""
 _GRACE_S = 10.0
 """What the guest may take beyond the time that a command or a wait was given."""
 
@@ -126,7 +126,7 @@ class GuestMachine:
                     waiting_for = await self._waiting_for(timeout_s) or ""
                     if not waiting_for:
                         break
-                    await asyncio.sleep(max(_READY_POLL_S, _READY_POLL_SHARE * (time.monotonic() - began)))
+                    await asyncio.sleep(_until_asked_again(time.monotonic() - began))
         except (TimeoutError, GuestTimeout) as error:
             message = f"{self._info.machine_id} was not ready after {timeout_s:g} s; it waited for {waiting_for}"
             raise BootTimeout(message) from error
@@ -315,6 +315,10 @@ async def connect(info: MachineInfo, *, url: str, token: str, timeout_s: float) 
         await plain.ready(timeout_s)
         return plain
     return machine
+
+
+def _until_asked_again(waited_s: float) -> float:
+    return min(max(_READY_POLL_S, waited_s * _READY_SHARE), _READY_SLOWEST_S)
 
 
 def _fresh_id() -> str:
