@@ -67,6 +67,8 @@ class OSWorldMachine:
         self._launched: list[list[str]] = []
         self._performing = asyncio.Lock()
         """Each batch is a program of its own, and programs that type at the same time mix their letters."""
+        self._looking = asyncio.Lock()
+        """That server writes every picture to one file before it sends it: two at a time are torn."""
 
     @property
     def info(self) -> MachineInfo:
@@ -104,7 +106,8 @@ class OSWorldMachine:
         await self._wire.aclose()
 
     async def screenshot(self) -> Frame:
-        body = await self._wire.ok("GET", "/screenshot", answer_limit=_PICTURE_LIMIT)
+        async with self._looking:
+            body = await self._wire.ok("GET", "/screenshot", answer_limit=_PICTURE_LIMIT)
         try:
             return await asyncio.to_thread(Frame.from_image_file, body, taken_at=time.time())
         except (UnidentifiedImageError, OSError, ValueError) as error:

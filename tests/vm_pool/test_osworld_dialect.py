@@ -1,6 +1,7 @@
 """What is said to, and understood of, guests that speak OSWorld's routes only."""
 
 import ast
+import asyncio
 import json
 import time
 
@@ -164,6 +165,31 @@ async def test_missing_files_and_garbage_are_told_apart(guest, machine):
     guest.answers["/cursor_position"] = Response("nowhere", 200)
     with pytest.raises(GuestError, match="no pointer position"):
         await machine.look(frozenset())
+
+
+async def test_pictures_are_asked_for_one_at_a_time(tmp_path):
+    """OSWorld's server writes each to the same file before it sends it."""
+    picture = Frame(np.zeros((4, 8, 3), np.uint8), 0.0).png()
+    inside = most = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal inside, most
+        while await reader.readline():
+            await reader.readuntil(b"\r\n\r\n")
+            inside += 1
+            most = max(most, inside)
+            await asyncio.sleep(0.02)
+            inside -= 1
+            writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(picture)}\r\n\r\n".encode() + picture)
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_unix_server(serve, tmp_path / "s")
+    machine = OSWorldMachine(fake_info("guest-0", width=8, height=4), socket=tmp_path / "s")
+    frames = await asyncio.gather(*(machine.screenshot() for _ in range(5)))
+    await machine.aclose()
+    server.close()
+    assert ({frame.width for frame in frames}, most) == ({8}, 1)
 
 
 async def test_windows_come_from_wmctrl(guest, machine):
