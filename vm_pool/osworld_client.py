@@ -32,7 +32,11 @@ _PICTURE_LIMIT = 64 * 1024 * 1024
 _OUTPUT_LIMIT = 64 * 1024 * 1024
 """Bytes; the server itself limits neither."""
 _READY_POLL_S = 0.5
-_LAUNCH = "import subprocess,sys; print(subprocess.Popen(sys.argv[1:], start_new_session=True).pid)"
+_LAUNCH = (
+    "import subprocess as s,sys; n=s.DEVNULL;"
+    " print(s.Popen(sys.argv[1:],stdin=n,stdout=n,stderr=n,start_new_session=True).pid)"
+)
+"""That server answers when the last program that holds a command's output has ended: so this one must hold none."""
 _WITH_STDIN = 'data=$1; shift; printf %s "$data" | base64 -d | "$@"'
 _KILLED = (-9, 137)
 _NOT_STARTED = (125, 126, 127)

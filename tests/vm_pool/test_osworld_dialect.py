@@ -3,6 +3,9 @@
 import ast
 import asyncio
 import json
+import os
+import signal
+import subprocess
 import time
 
 import numpy as np
@@ -150,6 +153,19 @@ async def test_what_the_route_lacks_is_put_in_front_of_the_command(guest, machin
     await machine.run(["cat"], stdin=b"x", cwd="/tmp", env={"A": "b c"}, timeout_s=7)
     command = json.loads(guest.asked[-1][2])["command"]
     assert command[-9:] == ["eA==", "timeout", "--signal=KILL", "7", "env", "-C", "/tmp", "A=b c", "cat"]
+
+
+async def test_a_launch_is_over_before_the_program_is(guest, machine, tmp_path):
+    """OSWorld's server answers when nobody holds the output of a command any more."""
+    guest.executes(output="77\n")
+    assert await machine.launch(["sleep", "60"], cwd=str(tmp_path)) == 77
+    command = json.loads(guest.asked[-1][2])["command"]
+    started = int((await asyncio.to_thread(as_upstream_runs, command)).strip())
+    os.kill(started, signal.SIGKILL)
+
+
+def as_upstream_runs(command: list[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
 
 
 async def test_missing_files_and_garbage_are_told_apart(guest, machine):
