@@ -14,7 +14,7 @@ from test_framebuffer import header, write
 from vm_pool.errors import BootTimeout, GuestError, GuestFileNotFound, GuestTimeout, MachineLost
 from vm_pool.events import Move, Text
 from vm_pool.framebuffer import FRAMEBUFFER_NAME
-from vm_pool.guest_client import GuestMachine
+from vm_pool.guest_client import GuestMachine, _until_asked_again
 from vm_pool.providers.fake import fake_info
 
 INFO = fake_info("guest-0", width=8, height=4)
@@ -135,6 +135,11 @@ async def test_ready_waits_for_a_server_that_is_not_there_yet(tmp_path):
     await waiting
     await machine.aclose()
     await guest.stop()
+
+
+def test_a_machine_that_takes_long_is_asked_less_often():
+    pauses = [_until_asked_again(waited) for waited in (0.0, 0.1, 0.4, 1.0, 60.0)]
+    assert pauses == pytest.approx([0.005, 0.005, 0.02, 0.05, 0.05])
 
 
 async def test_a_link_in_the_place_of_the_socket_leads_nowhere(guest, tmp_path):
