@@ -7,6 +7,7 @@ Source: OSWorld, `desktop_env/server/main.py` and `desktop_env/controllers/pytho
 
 import asyncio
 import base64
+import contextlib
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,8 @@ _PICTURE_LIMIT = 64 * 1024 * 1024
 _OUTPUT_LIMIT = 64 * 1024 * 1024
 """Bytes; the server itself limits neither."""
 _READY_POLL_S = 0.5
+_TREE_TRIES = 3
+"""That server answers 500 when a program ends while its tree is walked."""
 _LAUNCH = (
     "import subprocess as s,sys; n=s.DEVNULL;"
     " print(s.Popen(sys.argv[1:],stdin=n,stdout=n,stderr=n,start_new_session=True).pid)"
@@ -193,11 +196,17 @@ class OSWorldMachine:
             await self.run(["chmod", f"{mode:o}", path])
 
     async def tree(self) -> Tree:
-        found = await self._wire.get_json("/accessibility", _Accessibility)
+        found = await self._walked()
         try:
             return await asyncio.to_thread(parse_tree, found.AT)
         except ValueError as error:
             raise GuestError(f"{self._info.machine_id}: {error}") from error
+
+    async def _walked(self) -> _Accessibility:
+        for _ in range(_TREE_TRIES - 1):
+            with contextlib.suppress(GuestError):
+                return await self._wire.get_json("/accessibility", _Accessibility)
+        return await self._wire.get_json("/accessibility", _Accessibility)
 
     async def windows(self) -> tuple[Window, ...]:
         """From `wmctrl`, so on Linux only; empty elsewhere. Not in stacking order."""

@@ -97,7 +97,7 @@ class Guest:
 
     def __init__(self, httpserver):
         self.asked: list[tuple[str, str, bytes]] = []
-        self.answers: dict[str, Response] = {
+        self.answers: dict[str, Response | list[Response]] = {
             "/screenshot": Response(Frame(np.zeros((200, 320, 3), np.uint8), time.time()).png(), 200),
             "/cursor_position": Response("[3, 4]", 200),
         }
@@ -106,7 +106,8 @@ class Guest:
 
     def answer(self, request: Request) -> Response:
         self.asked.append((request.method, request.path, request.get_data()))
-        return self.answers.get(request.path, Response("Not Found", 404))
+        reply = self.answers.get(request.path, Response("Not Found", 404))
+        return reply.pop(0) if isinstance(reply, list) else reply
 
     def executes(self, **fields: object) -> None:
         body = {"status": "success", "output": "", "error": "", "returncode": 0, **fields}
@@ -206,6 +207,14 @@ async def test_pictures_are_asked_for_one_at_a_time(tmp_path):
     await machine.aclose()
     server.close()
     assert ({frame.width for frame in frames}, most) == ({8}, 1)
+
+
+async def test_a_tree_that_changed_while_it_was_walked_is_asked_for_again(guest, machine):
+    failures = [Response("Internal Server Error", 500) for _ in range(5)]
+    guest.answers["/accessibility"] = [*failures[:2], Response('{"AT": "<desktop-frame/>"}', 200), *failures[2:]]
+    assert (await machine.tree()).root.role == "desktop-frame"
+    with pytest.raises(GuestError, match="Internal Server Error"):
+        await machine.tree()
 
 
 async def test_windows_come_from_wmctrl(guest, machine):

@@ -110,7 +110,7 @@ async def test_osworlds_own_server_keeps_all_but_what_its_routes_lack(
 ) -> None:
     async with osworlds_server(places, packages) as socket, in_front_of(socket) as url:
         certificate = await certify(RemoteProvider(urls=[url], state=tmp_path / "remote"), SLIM)
-    assert failures(certificate.results) == {}
+    assert failures(certificate.results).keys() == {"output that is no text does not break the answer"}
 
 
 def failures(results: tuple[Result, ...]) -> dict[str, str]:
