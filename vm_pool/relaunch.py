@@ -57,17 +57,19 @@ def read_launched(path: Path) -> tuple[tuple[str, ...], ...] | None:
     return None
 
 
-async def relaunch(machine: GuestMachine, programs: Programs, *, limit_s: float = _ALL_S) -> None:
+async def relaunch(
+    machine: GuestMachine, programs: Programs, *, limit_s: float = _ALL_S, windows_s: float = _WINDOWS_S
+) -> None:
     """Start the programs in their order, wait until those that had a window have one again, and for a quiet screen.
 
-    Raises: `BootTimeout` when a window stays out, or when all together take longer than `limit_s`.
+    Raises: `BootTimeout` when a window stays out for `windows_s`, or when all together take longer than `limit_s`.
     """
     if not programs.launched:
         return
     limit = asyncio.timeout(limit_s)
     try:
         async with limit:
-            await _start_again(machine, programs)
+            await _start_again(machine, programs, windows_s)
     except TimeoutError as error:
         if not limit.expired():
             raise
@@ -76,12 +78,12 @@ async def relaunch(machine: GuestMachine, programs: Programs, *, limit_s: float 
         raise BootTimeout(message) from error
 
 
-async def _start_again(machine: GuestMachine, programs: Programs) -> None:
+async def _start_again(machine: GuestMachine, programs: Programs, windows_s: float) -> None:
     for argv in programs.launched:
         before = {window.id for window in await machine.windows()}
         await machine.launch(argv)
         await _wait_for_a_window(machine, before, programs.windows)
-    await _wait_for_windows(machine, programs)
+    await _wait_for_windows(machine, programs, windows_s)
     if programs.active_title and programs.with_windows != 1:
         await machine.run(["wmctrl", "-a", programs.active_title], timeout_s=5)
     await machine.settle(quiet_ms=_QUIET_MS, timeout_ms=_SETTLE_MS)
@@ -102,16 +104,16 @@ async def _wait_for_a_window(machine: GuestMachine, before: set[str], all_there_
         await asyncio.sleep(_POLL_S)
 
 
-async def _wait_for_windows(machine: GuestMachine, programs: Programs) -> None:
+async def _wait_for_windows(machine: GuestMachine, programs: Programs, windows_s: float) -> None:
     """Only as many as were launched: windows that a person opened by hand do not come back by themselves."""
     sure = programs.with_windows is not None
     wanted = len(programs.launched) if programs.with_windows is None else programs.with_windows
     wanted = min(wanted, len(programs.launched))
-    deadline = time.monotonic() + (_WINDOWS_S if sure else _UNSURE_S)
+    deadline = time.monotonic() + (windows_s if sure else _UNSURE_S)
     while (found := await _programs_with_windows(machine)) < wanted:
         if time.monotonic() >= deadline:
             if sure:
-                raise BootTimeout(f"{machine.info.machine_id}: {_missing(found, wanted, programs.launched)}")
+                raise BootTimeout(f"{machine.info.machine_id}: {_missing(found, wanted, programs.launched, windows_s)}")
             return
         await asyncio.sleep(_POLL_S)
 
@@ -120,8 +122,8 @@ async def _programs_with_windows(machine: GuestMachine) -> int:
     return len({window.pid for window in await machine.windows()})
 
 
-def _missing(found: int, wanted: int, launched: Sequence[Sequence[str]]) -> str:
+def _missing(found: int, wanted: int, launched: Sequence[Sequence[str]], windows_s: float) -> str:
     names = ", ".join(argv[0] for argv in launched)
     return (
-        f"{found} of {wanted} programs showed a window within {_WINDOWS_S:g} s after they were started again ({names})"
+        f"{found} of {wanted} programs showed a window within {windows_s:g} s after they were started again ({names})"
     )

@@ -261,7 +261,8 @@ class LibvirtProvider:
             await self._await_ready(channel, machine, folder, self._boot_timeout_s if cold else self._fork_timeout_s)
             self._exits.open(state.id, network, folder.egress, folder.egress_log)
             if cold:
-                await relaunch(machine, state.programs)
+                limit_s = self._boot_timeout_s  # a slow machine's programs are as slow as its start
+                await relaunch(machine, state.programs, limit_s=limit_s, windows_s=limit_s)
         return machine
 
     async def _start_ahead(self, snapshot: Snapshot, state: DiskState, ground: Ground, saved: VmFolder) -> None:
