@@ -81,11 +81,13 @@ class LeaseBook:
         Path(file.name).replace(self._path(note))
 
     def renew(self, note: LeaseNote, now: datetime) -> bool:
-        """False when it was taken away."""
+        """False when it was taken away. When the whole folder was, which is no collection, it is entered again."""
         try:
             os.utime(self._path(note), (now.timestamp(), now.timestamp()))
         except FileNotFoundError:
-            return False
+            if self.folder.is_dir():
+                return False
+            self.enter(note)
         return True
 
     def leave(self, note: LeaseNote) -> None:

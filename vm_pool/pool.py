@@ -27,6 +27,8 @@ LEASE_S = 60.0
 _HEALTH_S = 5.0
 _START_ATTEMPTS = 2
 _STARTS_PER_CPU = 4
+_OF_THE_RUN = frozenset({"run"})
+"""Labels that a lease shares with the spares that wait for the next ones."""
 
 
 class Pool:
@@ -158,7 +160,7 @@ class Pool:
         self._check_open()
         async with asyncio.TaskGroup() as group:
             for _ in range(count):
-                group.create_task(self._add_spare(source))
+                group.create_task(self._add_spare(source, {}))
 
     def spares(self, source: Source) -> int:
         """How many machines wait for leases of this source."""
@@ -198,7 +200,7 @@ class Pool:
         self._loans[held.machine.info.machine_id] = held
         self._keeper.enter(held)
         self._notes.add("lent", *held.known, machine=held.machine.info.machine_id)
-        self._refill(source)
+        self._refill(source, {key: labels[key] for key in _OF_THE_RUN & labels.keys()})
         return held
 
     async def _take(self, source: Source, labels: Mapping[str, str], request: str) -> Held:
@@ -251,28 +253,28 @@ class Pool:
         birth_mib = self.provider.birth_mib
         return self._admission.start(birth_mib) if birth_mib else nullcontext()
 
-    def _refill(self, source: Source) -> None:
+    def _refill(self, source: Source, labels: Mapping[str, str]) -> None:
         """Begin to bring the spares of a source to their number, unless that is under way."""
         key = source.model_dump_json()
         if self._spares and key not in self._filling:
-            task = self._filling[key] = asyncio.create_task(self._fill(source), name="spares")
+            task = self._filling[key] = asyncio.create_task(self._fill(source, labels), name="spares")
             task.add_done_callback(lambda _: self._filling.pop(key, None))
 
-    async def _fill(self, source: Source) -> None:
+    async def _fill(self, source: Source, labels: Mapping[str, str]) -> None:
         """One after the other, so that leases are not kept waiting. What cannot be had now the next lease asks for."""
         try:
             while self._open and self.spares(source) < self._spares:
-                await self._add_spare(source)
+                await self._add_spare(source, labels)
         except (VMPoolError, OSError) as error:
             self._notes.add("refused", "", source_name(source), {}, reason=f"no spare: {error}")
 
-    async def _add_spare(self, source: Source) -> None:
+    async def _add_spare(self, source: Source, labels: Mapping[str, str]) -> None:
         if isinstance(source, Snapshot) and isinstance(self.provider, Prepares):
             async with self._starts, self._admitted():
                 await self.provider.prepare(source, 1)
             self._prepared[source.snapshot_id] += 1
             return
-        held = await self._start(source, {}, f"q-{secrets.token_hex(4)}")
+        held = await self._start(source, labels, f"q-{secrets.token_hex(4)}")
         held.spare = True
         self._idle.append(held)
         self._keeper.enter(held)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -183,6 +184,13 @@ async def test_who_lost_a_lease_hears_that_it_was_taken(pool: Pool, book: LeaseB
         book.take_away("fake", "fake-0", os.getpid())
         await until(lambda: any(one.what == "taken" for one in journal.events()))
         assert "fake-0 was taken away: this process did not renew its lease for 0.12 s" in str(await end_of(machine))
+
+
+async def test_a_folder_of_leases_that_was_deleted_takes_no_machine(pool: Pool, book: LeaseBook) -> None:
+    async with pool.lease(SPEC) as machine:
+        shutil.rmtree(book.folder)
+        await until(lambda: bool(book.all()))
+        assert await pool.healthy(machine)
 
 
 async def test_a_loss_that_ends_a_lease_is_noted(pool: Pool, journal: PoolJournal) -> None:

@@ -208,9 +208,10 @@ async def test_spares_of_what_was_lent_are_filled_in_the_background_and_dropped_
     provider = FakeProvider()
     async with Pool(provider, concurrency=1, spares=2) as pool:
         assert pool.spares(SPEC) == 0
-        async with pool.lease(SPEC):
+        async with pool.lease(SPEC, labels={"run": "r1", "rollout": "0"}):
             await spares_of(pool, SPEC, 2)
         assert alive(provider) == 2
+        assert [stray.labels for stray in await provider.strays()] == [{"run": "r1"}] * 2
         async with pool.lease(SPEC) as machine:
             assert machine is provider.machines[1]
             await spares_of(pool, SPEC, 2)
