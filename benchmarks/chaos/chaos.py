@@ -26,6 +26,8 @@ from vm_pool.types import Frozen
 
 _COLLECT_EVERY_S = 30.0
 _END_S = 90.0
+_FAULT_S = 1.0
+_LAST_LINES = 4
 _IDS = re.compile(r"\b[msq]-[0-9a-f]{6,}\S*|/\S+|\b\d+(?:\.\d+)?\b")
 
 _WEIGHTS = {"dockerd": 0.15, "pool": 0.3}
@@ -84,6 +86,8 @@ class _Worker:
         self.unreasoned = 0
         self.faults: list[str] = []
         self.killed = False
+        """Whether its end is no fault of its own."""
+        self._ending = False
         self._image = image
         self._starts = 0
         self._process: asyncio.subprocess.Process | None = None
@@ -109,6 +113,7 @@ class _Worker:
     async def end(self) -> None:
         """Let it give everything back; one that does not end in time is killed, which is a fault."""
         if self._process is not None and self.pid is not None:
+            self._ending = True
             self._process.terminate()
             try:
                 await asyncio.wait_for(self._process.wait(), _END_S)
@@ -123,8 +128,10 @@ class _Worker:
             return
         await self._reading
         code = await self._process.wait()
-        if code != 0 and not self.killed:
-            self.faults.append(f"{self.provider}: ended with {code}: {self._last_words}")
+        if code != 0 and not self.killed and not (self._ending and code == -signal.SIGTERM):
+            fault = f"{self.provider}: ended with {code}: {self._last_words}"
+            self.faults += [] if fault in self.faults else [fault]
+            await asyncio.sleep(_FAULT_S)  # as a supervisor would
         self._process = None
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
@@ -134,7 +141,8 @@ class _Worker:
         async for line in process.stdout:
             with suppress(ValueError):
                 self._count(json.loads(line))
-        self._last_words = (await errors).decode(errors="replace")[-3000:]
+        lines = (await errors).decode(errors="replace").strip().splitlines()
+        self._last_words = " | ".join(line.strip() for line in lines[-_LAST_LINES:])
 
     def _count(self, said: Mapping[str, str]) -> None:
         what, detail = said["what"], said["detail"]
@@ -146,7 +154,8 @@ class _Worker:
 
 async def run(plan: Plan, *, on_note: Note = lambda _: None) -> Chaos:
     """Raises: `VMPoolError` when a provider does not work here at all."""
-    with tempfile.TemporaryDirectory(prefix="s3c-", dir="/var/tmp") as name:
+    # Where the names of libvirt's sockets do not get too long.
+    with tempfile.TemporaryDirectory(prefix="s3c-", dir="/tmp", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         await asyncio.to_thread(folder.chmod, 0o711)
         before = {key: os.environ.get(key) for key in ("AGENT_S3_STATE", "DOCKER_HOST")}

@@ -4,6 +4,8 @@ Ready in about 0.2 s. Machines share the host's kernel; work that is not trusted
 """
 
 import asyncio
+import hashlib
+import os
 import secrets
 import shutil
 from collections.abc import AsyncGenerator, Mapping
@@ -222,7 +224,13 @@ class SandboxProvider:
         if self._hierarchy is None:
             return None
         spec = state.spec
-        return make_group(self._hierarchy, state.id, Limits(memory_mib=spec.memory_mib, pids=spec.pids, cpus=spec.cpus))
+        limits = Limits(memory_mib=spec.memory_mib, pids=spec.pids, cpus=spec.cpus)
+        return make_group(self._hierarchy, self._group_name(state.id), limits)
+
+    def _group_name(self, machine_id: str) -> str:
+        """With a mark of the state folder: groups of all states lie side by side."""
+        place = hashlib.sha256(os.fsencode(self._places.machines)).hexdigest()
+        return f"{machine_id}.{place[:8]}"
 
     async def _stop(self, running: Running, *, keep_disk: bool) -> None:
         async with running.stopping:
@@ -266,7 +274,7 @@ class SandboxProvider:
 
     async def _clear_runtime(self, folder: MachineFolder) -> None:
         if self._hierarchy:
-            await existing_group(self._hierarchy, folder.disk.name).remove()
+            await existing_group(self._hierarchy, self._group_name(folder.disk.name)).remove()
         await asyncio.to_thread(delete_tree, folder.runtime)
 
     async def _remove_stray(self, stray: Stray) -> None:
@@ -287,13 +295,12 @@ class SandboxProvider:
 
     def _footprint(self) -> Footprint:
         runtimes = frozenset(str(path) for path in self._places.runtimes())
-        others = {path.name for path in folders_in(self._places.runtime)} - {Path(path).name for path in runtimes}
-        groups = group_folders(self._hierarchy) if self._hierarchy else []
+        groups = group_folders(self._hierarchy, self._group_name("*")) if self._hierarchy else []
         return Footprint(
             folders=(self._places.machines, self._places.snapshots),
             named={
                 "files": runtimes,
-                "cgroups": frozenset(str(folder) for folder in groups if folder.name not in others),
+                "cgroups": frozenset(map(str, groups)),
             },
         )
 

@@ -129,9 +129,9 @@ def existing_group(hierarchy: Hierarchy, name: str) -> Group:
     return Group(hierarchy.version, {key: folder / name for key, folder in hierarchy.folders.items()})
 
 
-def group_folders(hierarchy: Hierarchy) -> list[Path]:
-    """Of all machines that have a group, whoever started them."""
-    return [path for folder in dict.fromkeys(hierarchy.folders.values()) for path in folder.iterdir() if path.is_dir()]
+def group_folders(hierarchy: Hierarchy, pattern: str) -> list[Path]:
+    """Of all groups with such a name, whoever made them."""
+    return [path for folder in dict.fromkeys(hierarchy.folders.values()) for path in folder.glob(pattern)]
 
 
 def limit_files(version: Literal[1, 2], limits: Limits) -> list[tuple[str, str, str]]:
