@@ -1,13 +1,9 @@
 """The chaos run: load, kills, a collection, and the count of what is left."""
 
 import asyncio
-import json
 import os
 import random
-import re
 import shutil
-import signal
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -16,22 +12,18 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from benchmarks.chaos.dockerd import OwnDaemon
+from benchmarks.chaos.victims import choose, kill
+from benchmarks.chaos.worker import Worker
 from vm_pool import strays
 from vm_pool.disk import delete_tree
 from vm_pool.errors import VMPoolError
-from vm_pool.holdings import Holdings, holdings, running
-from vm_pool.provider import OnThisHost, Provider
+from vm_pool.holdings import Holdings, holdings
+from vm_pool.provider import Provider
 from vm_pool.providers import make_provider
 from vm_pool.types import Frozen
 
 _COLLECT_EVERY_S = 30.0
-_END_S = 90.0
-_FAULT_S = 1.0
-_LAST_LINES = 4
-_IDS = re.compile(r"\b[msq]-[0-9a-f]{6,}\S*|/\S+|\b\d+(?:\.\d+)?\b")
 
-_WEIGHTS = {"dockerd": 0.15, "pool": 0.3}
-"""Of kinds whose death costs many leases; 1 for the others."""
 _LOADED_S = 300.0
 
 Note = Callable[[str], None]
@@ -76,82 +68,6 @@ class Chaos(Frozen):
         return given and not (self.left or self.faults or self.not_collected or self.unreasoned)
 
 
-class _Worker:
-    """One process under load, started again when it was killed."""
-
-    def __init__(self, provider: str, image: str):
-        self.provider = provider
-        self.counts: Counter[str] = Counter()
-        self.reasons: Counter[str] = Counter()
-        self.unreasoned = 0
-        self.faults: list[str] = []
-        self.killed = False
-        """Whether its end is no fault of its own."""
-        self._ending = False
-        self._image = image
-        self._starts = 0
-        self._process: asyncio.subprocess.Process | None = None
-        self._reading: asyncio.Task[None] | None = None
-
-    @property
-    def pid(self) -> int | None:
-        """None when it does not run."""
-        return self._process.pid if self._process and self._process.returncode is None else None
-
-    async def start(self, seed: int) -> None:
-        """Idempotent; says first what became of the one before."""
-        if self.pid is not None:
-            return
-        await self._look_back()
-        argv = [sys.executable, "-m", "benchmarks.chaos.load", self.provider, self._image, str(seed + self._starts)]
-        self._starts, self.killed = self._starts + 1, False
-        self._process = await asyncio.create_subprocess_exec(
-            *argv, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-        )
-        self._reading = asyncio.create_task(self._read(self._process))
-
-    async def end(self) -> None:
-        """Let it give everything back; one that does not end in time is killed, which is a fault."""
-        if self._process is not None and self.pid is not None:
-            self._ending = True
-            self._process.terminate()
-            try:
-                await asyncio.wait_for(self._process.wait(), _END_S)
-            except TimeoutError:
-                self.faults.append(f"{self.provider}: did not end within {_END_S:g} s of SIGTERM")
-                self._process.kill()
-                self.killed = True
-        await self._look_back()
-
-    async def _look_back(self) -> None:
-        if self._process is None or self._reading is None:
-            return
-        await self._reading
-        code = await self._process.wait()
-        if code != 0 and not self.killed and not (self._ending and code == -signal.SIGTERM):
-            fault = f"{self.provider}: ended with {code}: {self._last_words}"
-            self.faults += [] if fault in self.faults else [fault]
-            await asyncio.sleep(_FAULT_S)  # as a supervisor would
-        self._process = None
-
-    async def _read(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        errors = asyncio.create_task(process.stderr.read())
-        async for line in process.stdout:
-            with suppress(ValueError):
-                self._count(json.loads(line))
-        lines = (await errors).decode(errors="replace").strip().splitlines()
-        self._last_words = " | ".join(line.strip() for line in lines[-_LAST_LINES:])
-
-    def _count(self, said: Mapping[str, str]) -> None:
-        what, detail = said["what"], said["detail"]
-        self.counts[what] += 1
-        if what in ("lost", "refused"):
-            self.reasons[f"{self.provider} {what}: {_IDS.sub('*', detail)[:120]}"] += 1
-            self.unreasoned += not detail.partition(": ")[2].strip()
-
-
 async def run(plan: Plan, *, on_note: Note = lambda _: None) -> Chaos:
     """Raises: `VMPoolError` when a provider does not work here at all."""
     # Where the names of libvirt's sockets do not get too long.
@@ -191,7 +107,7 @@ async def _daemon(plan: Plan) -> AsyncGenerator[OwnDaemon | None]:
 async def _run(plan: Plan, daemon: OwnDaemon | None, on_note: Note) -> Chaos:
     providers = [make_provider(name) for name in plan.providers]
     before = await holdings(providers)
-    workers = [_Worker(name, plan.image) for name in plan.providers]
+    workers = [Worker(name, plan.image) for name in plan.providers]
     try:
         await _under_load(plan, workers, on_note)
         killed, collected = await _rage(plan, providers, workers, daemon, on_note)
@@ -220,7 +136,7 @@ async def _left(providers: Sequence[Provider], before: Holdings) -> list[str]:
     return (await holdings(providers) - before).lines()
 
 
-async def _under_load(plan: Plan, workers: Sequence[_Worker], on_note: Note) -> None:
+async def _under_load(plan: Plan, workers: Sequence[Worker], on_note: Note) -> None:
     """Wait until each provider has lent a machine; what cannot even that is left to the result to say."""
     for worker in workers:
         await worker.start(plan.seed)
@@ -231,7 +147,7 @@ async def _under_load(plan: Plan, workers: Sequence[_Worker], on_note: Note) -> 
 
 
 async def _rage(
-    plan: Plan, providers: Sequence[Provider], workers: Sequence[_Worker], daemon: OwnDaemon | None, on_note: Note
+    plan: Plan, providers: Sequence[Provider], workers: Sequence[Worker], daemon: OwnDaemon | None, on_note: Note
 ) -> tuple[Counter[str], int]:
     """Keep everything running, and kill one process after the other."""
     rng = random.Random(plan.seed)  # noqa: S311 - to be repeatable
@@ -244,8 +160,9 @@ async def _rage(
         for worker in workers:
             await worker.start(plan.seed)
         await asyncio.sleep(min(rng.expovariate(1 / plan.every_s), 5 * plan.every_s, plan.seconds - passed))
-        if victim := await _victim(rng, providers, workers, daemon):
-            killed[_kill(*victim, workers)] += 1
+        if victim := await choose(rng, providers, workers, daemon):
+            kill(victim, workers)
+            killed[victim.kind] += 1
         if time.monotonic() - swept > _COLLECT_EVERY_S:
             swept = time.monotonic()
             collected += await _collect(providers)
@@ -260,53 +177,7 @@ async def _collect(providers: Sequence[Provider]) -> int:
     return 0
 
 
-async def _victim(
-    rng: random.Random, providers: Sequence[Provider], workers: Sequence[_Worker], daemon: OwnDaemon | None
-) -> tuple[str, int] | None:
-    """A kind that there is, and one process of it."""
-    folders: list[Path] = []
-    for provider in providers:
-        if isinstance(provider, OnThisHost):
-            with suppress(VMPoolError):
-                folders += (await provider.footprint()).folders
-    found: dict[str, list[int]] = {}
-    for pid, command in await asyncio.to_thread(running, folders):
-        found.setdefault(kind_of(command), []).append(pid)
-    for worker in workers:
-        if worker.pid is not None:
-            found.setdefault("pool", []).append(worker.pid)
-    if daemon is not None and daemon.pid is not None:
-        found["dockerd"] = [daemon.pid]
-    if not found:
-        return None
-    kinds = sorted(found)
-    kind = rng.choices(kinds, [_WEIGHTS.get(kind, 1.0) for kind in kinds])[0]
-    return kind, rng.choice(found[kind])
-
-
-def kind_of(command: str) -> str:
-    """What a process of a machine is, by its command line."""
-    for mark, kind in (
-        ("qemu-system", "qemu"),
-        ("Xvfb", "Xvfb"),
-        ("agent-s3/guest/main.py", "guest server"),
-        ("qemu-img", "disk tool"),
-    ):
-        if mark in command.split(" --", 1)[0]:
-            return kind
-    return "sandbox" if command.startswith(("bwrap", "unshare", "setpriv")) else "program"
-
-
-def _kill(kind: str, pid: int, workers: Sequence[_Worker]) -> str:
-    for worker in workers:
-        if worker.pid == pid:
-            worker.killed = True
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-    return kind
-
-
-def _given(workers: Sequence[_Worker]) -> int:
+def _given(workers: Sequence[Worker]) -> int:
     return sum(worker.counts["given"] for worker in workers)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.chaos import Chaos, Plan, run
-from benchmarks.chaos.chaos import kind_of
+from benchmarks.chaos.victims import kind_of
 
 
 def test_processes_are_known_by_their_command_lines() -> None:
