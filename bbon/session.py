@@ -87,7 +87,7 @@ class Session:
 
     async def _make_snapshot(self) -> Snapshot:
         config = self.config
-        spec = Spec(image=config.image, width=config.width, height=config.height, ttl_s=_TTL_S)
+        spec = Spec(image=config.image, width=config.width, height=config.height, network=config.network, ttl_s=_TTL_S)
         async with AsyncExitStack() as stack:
             with self.phase("boot", f"{config.provider} {config.image}"):
                 lease = self.pool.lease(spec, labels={"run": self.run_id, "rollout": "base"})

@@ -27,6 +27,8 @@ class RunConfig(Frozen):
     """How many rollouts."""
     provider: str = "sandbox"
     image: str = "desktop"
+    network: str = "none"
+    """What the desktops may reach, in the words of `vm_pool.network`."""
     width: int = Field(default=1920, ge=320, le=7680)
     height: int = Field(default=1080, ge=240, le=4320)
     model: str = "local"

@@ -15,6 +15,7 @@ Narrator = Annotated[str | None, Option(help="Model of the narrator. Default: th
 BudgetUsd = Annotated[float | None, Option(help="Hard limit of the whole run, in USD.")]
 BudgetTokens = Annotated[int | None, Option(help="Hard limit of the whole run, in tokens.")]
 ImageName = Annotated[str, Option(help="Desktop image: slim or desktop.")]
+Network = Annotated[str, Option(help="What desktops may reach: none, allow:NAME[,NAME...] or open.")]
 MaxSteps = Annotated[int, Option(min=1, max=1000, help="Most steps of a rollout.")]
 Observe = Annotated[
     Literal["screenshot", "a11y", "screenshot+a11y"] | None,

@@ -79,9 +79,10 @@ def build_config(fields: Mapping[str, Any], command: str = "run") -> RunConfig:
     """`command` is whose help page a mistake points to.
 
     Raises: `UserMistake` naming the first field that is out of range, `ConfigError` of `llm.errors` for a model
-    spec and of `vm_pool.errors` for a provider.
+    spec and of `vm_pool.errors` for a provider or a network.
     """
     from llm.registry import parse_spec
+    from vm_pool.network import parse_network
     from vm_pool.providers import check_known
 
     try:
@@ -95,6 +96,7 @@ def build_config(fields: Mapping[str, Any], command: str = "run") -> RunConfig:
         if spec is not None:
             parse_spec(spec)
     check_known(config.provider)
+    parse_network(config.network)
     return config
 
 

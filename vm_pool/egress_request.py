@@ -8,6 +8,7 @@ from vm_pool.network import plain_name
 LONGEST_HEAD = 32768
 _DROPPED = (b"proxy-", b"connection:", b"keep-alive:", b"upgrade:", b"te:", b"host:", b"expect:")
 """What is between a client and its proxy alone, and what the proxy says itself."""
+_LINE_ENDS_TO_SOME = (b"\n", b"\r", b"\0")
 _PORTS = frozenset({80, 443})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 
@@ -35,6 +36,8 @@ class Asked:
 def parse_request(head: bytes) -> Asked:
     """`head` ends in an empty line. Raises: `BadRequest`."""
     lines = head.rstrip(b"\r\n").split(b"\r\n")
+    if any(byte in line for line in lines for byte in _LINE_ENDS_TO_SOME):
+        raise BadRequest(400, "a line of the head is malformed")
     words = lines[0].decode("latin-1").split(" ")
     if len(words) != 3 or words[2] not in ("HTTP/1.1", "HTTP/1.0"):
         raise BadRequest(400, "this is no HTTP request")

@@ -111,6 +111,12 @@ async def test_the_best_rollout_wins_and_its_files_are_delivered(make: Callable[
     }
 
 
+async def test_desktops_may_reach_what_the_run_allows(make: Callable[..., Run]) -> None:
+    run = make(n=2, network="allow:example.org")
+    await run.go(workers(["wrong.txt", "final.txt"]))
+    assert {spec.network for spec in run.provider.booted} == {"allow:example.org"}
+
+
 async def test_a_winner_whose_files_could_not_be_delivered_is_an_error_that_a_resume_mends(
     make: Callable[..., Run], tmp_path: Path
 ) -> None:

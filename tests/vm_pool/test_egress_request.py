@@ -49,6 +49,8 @@ def test_a_plain_request_goes_on_without_what_is_the_proxys():
         (["POST http://a.test/ HTTP/1.1", "Content-Length: 1", "Content-Length: 2"], 400),
         (["POST http://a.test/ HTTP/1.1", "Content-Length: -1"], 400),
         (["GET http://a.test/ HTTP/1.1", " Content-Length: 1"], 400),
+        (["GET http://a.test/ HTTP/1.1", "X: y\nTransfer-Encoding: chunked"], 400),
+        (["GET http://a.test/ HTTP/1.1", "X: y\rHost: z"], 400),
     ],
 )
 def test_what_could_mean_something_else_to_somebody_else_is_refused(lines, status):

@@ -44,6 +44,8 @@ class FakeProvider:
     ):
         self.script = script or Script()
         self.machines: list[FakeMachine] = []
+        self.booted: list[Spec] = []
+        """What each boot asked for, oldest first."""
         self.snapshots: dict[str, FakeDesktop] = {}
         self._files = files or {}
         self._prepare = prepare
@@ -54,6 +56,7 @@ class FakeProvider:
         self._made = datetime.now(UTC)
 
     async def boot(self, spec: Spec) -> FakeMachine:
+        self.booted.append(spec)
         await self._start("boot")
         info = fake_info(f"fake-{next(self._numbers)}", width=spec.width, height=spec.height)
         machine = FakeMachine(info, files=self._files, script=self.script, number=len(self.machines))

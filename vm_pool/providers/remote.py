@@ -65,6 +65,8 @@ class RemoteProvider:
         return self._session()
 
     async def boot(self, spec: Spec) -> Machine:
+        if spec.network != "none":
+            raise ConfigError(f"guests elsewhere have the network they have, not {spec.network!r}; ask for 'none'")
         note = self._take(spec.labels, spec.ttl_s)
         return await self._start(note, "reset", self._config.reset, {})
 

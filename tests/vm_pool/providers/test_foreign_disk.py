@@ -1,5 +1,6 @@
 """Disks that others made: what a path says of one, what is refused, and what libvirt is told."""
 
+import re
 import subprocess
 from pathlib import Path
 from shutil import which
@@ -45,6 +46,16 @@ def test_what_stands_beside_a_disk_is_heard_by_either_name(tmp_path):
     found = read_foreign_disk(str(path))
     assert (found.firmware, found.tpm, found.memory_mib, found.disk) == ("uefi", True, 8192, path)
     assert read_foreign_disk(str(path.with_suffix(".toml"))) == found
+
+
+@needs_qemu_img
+def test_the_file_in_the_documentation_is_understood(tmp_path):
+    page = Path(__file__).parents[3] / "docs/images-and-pool.md"
+    [example] = re.findall(r"```toml\n(disk.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    disk(tmp_path / "Ubuntu.qcow2")
+    (tmp_path / "Ubuntu.toml").write_text(example)
+    found = read_foreign_disk(str(tmp_path / "Ubuntu.qcow2"))
+    assert found.model_fields_set == set(ForeignDisk.model_fields)
 
 
 @needs_qemu_img

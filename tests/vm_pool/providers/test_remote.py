@@ -102,7 +102,7 @@ def test_options_may_stand_in_a_toml_file(tmp_path, monkeypatch):
 
 def test_the_file_in_the_documentation_is_understood(tmp_path, monkeypatch):
     page = Path(__file__).parents[3] / "docs" / "images-and-pool.md"
-    [example] = re.findall(r"```toml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    [example] = re.findall(r"```toml\n(urls.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     file = tmp_path / "fleet.toml"
     file.write_text(example, encoding="utf-8")
     monkeypatch.setenv("FLEET_TOKEN", "t")
@@ -147,6 +147,12 @@ def guest_picture() -> bytes:
     from vm_pool.providers.fake import FakeMachine
 
     return FakeMachine()._frame().png()
+
+
+async def test_a_network_cannot_be_given_to_a_guest_that_runs_elsewhere(tmp_path):
+    provider = RemoteProvider(urls=["http://127.0.0.1:9"], state=tmp_path)
+    with pytest.raises(ConfigError, match="have the network they have, not 'open'"):
+        await provider.boot(Spec(network="open"))
 
 
 async def test_a_guest_that_is_not_there_is_a_boot_timeout_and_is_given_back(tmp_path):
