@@ -247,9 +247,8 @@ class LibvirtProvider:
         if cold:
             await shielded(asyncio.to_thread(vm_screen.make, domain.screen, state.spec.width, state.spec.height))
         vm = await shielded(asyncio.to_thread(self._started, domain))
-        network = parse_network(state.spec.network)
-        others = {b"egress": folder.egress} if network.by_proxy else {}
-        channel = HostChannel(folder.port, folder.socket, others=others)
+        others = {b"egress": folder.egress} if parse_network(state.spec.network).by_proxy else {}
+        channel = HostChannel(domain.port, folder.socket, others=others)
         identity = fresh_identity(state)
         machine = self._client(state, folder, identity)
         self._running[state.id] = Running(machine, vm, channel, folder, state)
@@ -259,7 +258,7 @@ class LibvirtProvider:
         await asyncio.to_thread(vm.resume)
         async with explained(self, state.id):
             await self._await_ready(channel, machine, folder, self._boot_timeout_s if cold else self._fork_timeout_s)
-            self._exits.open(state.id, network, folder.egress, folder.egress_log)
+            self._let_out(state, folder)
             if cold:
                 limit_s = self._boot_timeout_s  # a slow machine's programs are as slow as its start
                 await relaunch(machine, state.programs, limit_s=limit_s, windows_s=limit_s)
@@ -271,6 +270,7 @@ class LibvirtProvider:
         running = self._of(machine)
         try:
             await machine.aclose()
+            await self._exits.close(running.state.id)
             await asyncio.to_thread(running.vm.pause)
         except BaseException:
             await shielded(self._stop(running, keep_disk=False))
@@ -289,6 +289,7 @@ class LibvirtProvider:
             await spare.channel.open_again(identity)
             await asyncio.to_thread(spare.vm.resume)
             await self._await_ready(spare.channel, spare.machine, spare.folder, self._fork_timeout_s)
+            self._let_out(spare.state, spare.folder)
         except BaseException:
             await shielded(self._stop(spare, keep_disk=False))
             raise
@@ -302,6 +303,9 @@ class LibvirtProvider:
             framebuffer=folder.screen,
             framebuffer_start=vm_screen.picture_start(folder.screen),
         )
+
+    def _let_out(self, state: DiskState, folder: VmFolder) -> None:
+        self._exits.open(state.id, parse_network(state.spec.network), folder.egress, folder.egress_log)
 
     async def _await_ready(
         self, channel: HostChannel, machine: GuestMachine, folder: VmFolder, timeout_s: float
@@ -321,7 +325,6 @@ class LibvirtProvider:
 
     def _started(self, domain: Domain) -> Vm:
         assert self._hypervisor is not None
-        domain.port.unlink(missing_ok=True)
         return self._hypervisor.start(domain)
 
     @asynccontextmanager

@@ -65,9 +65,10 @@ class Grounds:
 
 def describe(folder: VmFolder, state: DiskState, ground: Ground, memory: Memory, *, incoming: bool) -> Domain:
     """A machine on the files of a folder."""
+    # Names of its own for each start: libvirt holds on to those of a machine that has ended, and then removes its port.
+    start = secrets.token_hex(2)
     return Domain(
-        # A name of its own for each start: libvirt holds on to that of a machine that has ended for a while.
-        name=f"{state.id}-{secrets.token_hex(2)}",
+        name=f"{state.id}-{start}",
         uuid=str(uuid.uuid4()),
         generation=str(uuid.uuid4()),
         accel=ground.accel.accel,
@@ -78,7 +79,7 @@ def describe(folder: VmFolder, state: DiskState, ground: Ground, memory: Memory,
         kernel=ground.image.kernel,
         initrd=ground.initrd,
         disk=folder.disk,
-        port=folder.port,
+        port=folder.port(start),
         console=folder.console,
         incoming=incoming,
         notes={**state.labels, "owner": str(os.getpid()), "state": str(folder.path)},

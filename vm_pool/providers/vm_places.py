@@ -1,7 +1,7 @@
 """What the `libvirt` provider keeps on disk.
 
 <state>/libvirt/machines/<id>/   state.json  disk.qcow2 (over the image's)  console (what the machine said at its start)
-                                 port, guest.sock (control)  screen         ram, device (when it is kept for `revive`)
+                                 port-*, guest.sock (control)  screen         ram, device (when it is kept for `revive`)
                                  egress.sock, network.log (when it may reach out)
                /snapshots/<id>/  state.json  disk.qcow2  ram  device  screen
                /guests/<sha>/    initrd: an image's drivers and the guest server's code
@@ -55,10 +55,9 @@ class VmFolder:
     def console(self) -> Path:
         return self.path / "console"
 
-    @property
-    def port(self) -> Path:
-        """QEMU's end of the control channel."""
-        return self.path / "port"
+    def port(self, start: str) -> Path:
+        """QEMU's end of the control channel, of one start of the machine."""
+        return self.path / f"port-{start}"
 
     @property
     def socket(self) -> Path:
