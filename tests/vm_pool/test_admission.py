@@ -168,7 +168,7 @@ async def test_two_runs_get_their_starts_in_turn_however_many_each_wants(make: M
     both = sorted([*((at, "greedy") for at in of_greedy), *((at, "modest") for at in of_modest)])
     while both[0][1] == "greedy" and both[0][0] < of_modest[0]:
         both.pop(0)
-    turns = "".join("m" if who == "modest" else "g" for _, who in both[:11])
+    turns = "".join("m" if who == "modest" else "g" for _, who in both[:13])
     assert turns.count("m") == 6, f"in turn, not {turns}"
 
 
