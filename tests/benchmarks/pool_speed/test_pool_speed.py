@@ -278,16 +278,3 @@ async def test_a_short_plan_measures_every_metric_of_real_desktops():
     assert report["absent"] == {}
     assert {"pss_mib_each", "idle_cpu_percent_all"} <= set(report["growth"]["n"][0])
     assert notes
-
-
-@pytest.mark.vm
-@pytest.mark.timeout(400)
-async def test_virtual_machines_are_forked_where_a_boot_is_slow_and_their_pause_is_known():
-    few = FEW._replace(forks=1, keys=1, inputs=1, steps=1, frames=1, slow_s=0.0, slow_single=1, slow_resets=1)
-    plan = few._replace(window_s=60, reaction_s=30, width=1280, height=720, memory_mib=512)
-    report = await measure(make_provider("libvirt"), "slim", plan=plan)
-    metrics = report["metrics"]
-    assert {"cold_boot_ms", "fork_ms_n1", "fork_ms_n2_all", "fork_warm_ms", "branch_pause_ms"} <= set(metrics)
-    assert {"pss_mib_n1", "pss_mib_n2", "disk_kib_birth", "key_to_pixel_ms", "upstream_reset_ms"} <= set(metrics)
-    assert report["host"]["runs_by"] in ("kvm", "tcg")
-    assert report["ratios"]["cold_boot_over_fork"] > 1
