@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vm_pool.errors import BootTimeout, MachineLost
 from vm_pool.framebuffer import FRAMEBUFFER_NAME, BadFramebuffer, Framebuffer
-from vm_pool.local_state import MachineFolder, pool_folder, read_state
+from vm_pool.local_state import MachineFolder, pool_folder, read_state, read_token
 from vm_pool.provider import Evidence, Explains
 from vm_pool.shield import shielded
 from vm_pool.types import Frame, Frozen
@@ -77,16 +77,9 @@ def evidence_in(folder: MachineFolder) -> Evidence:
     """Of a machine whose log and framebuffer lie in its folder. Its token does not get out."""
     state = read_state(folder.disk)
     return Evidence(
-        log=tail_of(folder.log, without=token_in(folder)),
+        log=tail_of(folder.log, without=read_token(folder) or ""),
         screen=state and save_screen(state.id, folder.frames / FRAMEBUFFER_NAME, state.spec.width, state.spec.height),
     )
-
-
-def token_in(folder: MachineFolder) -> str:
-    """A machine's token, to keep it out of what is told; "" when it is gone."""
-    with suppress(OSError, ValueError):
-        return folder.token.read_text(encoding="ascii")
-    return ""
 
 
 def save_screen(machine_id: str, framebuffer: Path, width: int, height: int) -> str | None:

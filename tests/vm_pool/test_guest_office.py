@@ -73,6 +73,12 @@ async def test_a_recording_that_ends_at_once_is_a_film_all_the_same(machine):
     assert (film.status, film.body[4:8]) == (200, b"ftyp")
 
 
+@pytest.mark.parametrize("name", ["libreoffice", "soffice", "google-chrome", "chromium-browser"])
+async def test_programs_under_their_other_names_get_their_arguments_from_a_shell(machine, name):
+    said = (await machine.run(["sh", "-c", f"{name} --version"], timeout_s=60)).stdout
+    assert said.startswith(("LibreOffice", "Chromium"))
+
+
 async def test_any_unicode_is_typed_into_writer(machine):
     await machine.launch(["libreoffice", "--writer", "--norestore", "--nologo"])
     await click(machine, lambda node: node.role == "document-text")

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from vm_pool.contract.check import Check, ContractBroken, NotApplicable, check, checks_in
 from vm_pool.contract.clones import Clones
+from vm_pool.contract.pace import stretched
 from vm_pool.errors import GuestError
 from vm_pool.machine import Machine
 
@@ -60,7 +61,7 @@ async def _browser_of(machine: Machine) -> str:
 
 
 async def _shows_page(machine: Machine) -> None:
-    deadline = time.monotonic() + _SHOWN_S
+    deadline = time.monotonic() + stretched(_SHOWN_S)
     while True:
         titles = [window.title for window in await machine.windows()]
         if any(_SHOWN in title for title in titles):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vm_pool import images
-from vm_pool.boot_report import evidence_in, explained, printable, token_in
+from vm_pool.boot_report import evidence_in, explained, printable
 from vm_pool.disk import delete_tree
 from vm_pool.egress import Exits
 from vm_pool.errors import BootTimeout, ConfigError, MachineError, MachineLost
@@ -156,8 +156,8 @@ class DockerProvider:
     async def evidence(self, machine_id: str) -> Evidence:
         said = await aside(container.log_tail, self.daemon, machine_id)
         folder = self._places.machine(machine_id)
-        seen, token = await aside(evidence_in, folder), await aside(token_in, folder)
-        return seen.model_copy(update={"log": printable(said, without=token)})
+        seen, token = await aside(evidence_in, folder), await aside(read_token, folder)
+        return seen.model_copy(update={"log": printable(said, without=token or "")})
 
     async def footprint(self) -> Footprint:
         return await aside(docker_strays.footprint, self.daemon, self._places)

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 from vm_pool.local_state import DiskState, write_state
+from vm_pool.output import end_of
 from vm_pool.providers.vm_places import VmFolder
 
 _LAST_BYTES = 4000
@@ -59,10 +60,7 @@ def forget_memory(folder: VmFolder) -> None:
 
 def last_words(folder: VmFolder) -> str:
     """The end of what a machine wrote on its console, as one line without control characters."""
-    try:
-        text = folder.console.read_bytes()[-_LAST_BYTES:].decode(errors="replace")
-    except OSError:
-        text = ""
+    text = end_of(folder.console, _LAST_BYTES).decode(errors="replace")
     lines = ["".join(char for char in line if char.isprintable()) for line in text.splitlines()]
     spoken = [line for line in lines if line.strip()][-_LAST_LINES:]
     return f"its console ends: {' | '.join(spoken)!r}" if spoken else "its console is empty"

@@ -1,7 +1,10 @@
 """Recipes and their content addresses, and where packages come from."""
 
+from pathlib import Path
+
 import pytest
 
+from vm_pool import images
 from vm_pool.errors import ConfigError, HostUnfit
 from vm_pool.images.apt import Source, download_percents, first_error, parse_index_targets
 from vm_pool.images.build import installed_versions, missing_for_user_builds, mmdebstrap_options
@@ -26,6 +29,12 @@ def test_the_desktop_has_everything_of_slim_and_what_the_guest_server_needs():
     assert set(slim.packages) < set(desktop.packages)
     assert {"libreoffice-calc", "libreoffice-writer", "chromium"} <= set(desktop.packages) - set(slim.packages)
     assert {"xvfb", "openbox", "python3-xlib", "wmctrl", "socat", "xdotool"} <= set(slim.packages)
+
+
+def test_every_program_laid_over_an_image_is_a_script():
+    programs = [path for path in (Path(images.__file__).parent / "files").rglob("bin/*") if path.is_file()]
+    assert {"soffice", "libreoffice", "google-chrome", "chromium", "gnome-terminal"} <= {path.name for path in programs}
+    assert [path.name for path in programs if not path.read_bytes().startswith(b"#!")] == []
 
 
 def test_ubuntu_has_no_browser_package_that_runs_in_an_image():
