@@ -226,6 +226,21 @@ def bench_steps(
     pool_cli.print_measured(measured, as_json=as_json)
 
 
+@bench.command("disks")
+def bench_disks(mib: flags.DiskMib = 256, as_json: flags.AsJson = False) -> None:
+    """Measure what copying a desktop's disk takes, with the blocks shared where AGENT_S3_STATE lies, and without."""
+    from benchmarks.disk_copies import measure
+    from viewer.console import for_progress, for_results
+    from viewer.listings import print_speeds
+    from vm_pool.local_state import default_places
+
+    report = measure(default_places(), mib=mib, on_note=for_progress().print)
+    if as_json:
+        typer.echo(json.dumps(report, indent=2))
+    else:
+        print_speeds(for_results(), report)
+
+
 async def _bench(services: Services, options: Mapping[str, Any], live: "LiveBoards") -> "BenchResult":
     from benchmarks.errors import BenchmarkError
     from viewer.faults import UserMistake

@@ -46,6 +46,7 @@ StressMinutes = Annotated[
 ]
 StressSeed = Annotated[int, Option("--seed", help="Of what --stress does next.")]
 Clones = Annotated[int, Option("-n", min=2, max=64, help="How many clones to compare.")]
+DiskMib = Annotated[int, Option("--mib", min=1, max=65536, help="Size of the disk that is copied, in MiB.")]
 AnyProvider = Annotated[str | None, Option("--provider", help="Only of this one. Default: all that work here.")]
 RunFolder = Annotated[Path, Argument(help="Run folder.", metavar="RUN_DIR")]
 EmbeddedModel = Annotated[str, Argument(help="`local`: the embedded model.")]

@@ -17,6 +17,7 @@ from vm_pool.images.store import images_dir
 from vm_pool.local_state import default_places, machine_uid
 from vm_pool.providers import PROVIDERS, provider_class
 from vm_pool.providers.sandbox_cgroup import find_hierarchy
+from vm_pool.providers.sandbox_disk import copies_share_blocks
 from vm_pool.providers.sandbox_launch import as_machine_uid
 from vm_pool.providers.sandbox_seccomp import AUDIT_ARCH, filter_bytes
 from vm_pool.providers.vm_accel import why_no_kvm
@@ -184,9 +185,20 @@ def _disk() -> Check:
     return Check(
         name="disk",
         ok=free >= _WANTED_DISK,
-        detail=f"{place} has {free / 2**30:.0f} GiB free",
+        detail=f"{place} has {free / 2**30:.0f} GiB free; {_copies()}",
         fix=None if free >= _WANTED_DISK else "agent-s3 pool gc  (or set AGENT_S3_STATE to a larger disk)",
     )
+
+
+def _copies() -> str:
+    """What a snapshot or fork does with files."""
+    try:
+        places = default_places()
+        places.make()
+        shared = copies_share_blocks(places)
+    except (OSError, VMPoolError):
+        return "whether copies can share blocks there could not be tried"
+    return "forks share blocks there (reflinks)" if shared else "forks copy files there (no reflinks)"
 
 
 def _builder() -> Check:

@@ -3,7 +3,9 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
+from typing import Literal
 
 from vm_pool.disk import delete_tree, drop_live_traces
 from vm_pool.errors import HostUnfit
@@ -11,13 +13,17 @@ from vm_pool.guest_code import USER
 from vm_pool.local_state import (
     DiskState,
     MachineFolder,
+    Places,
     machine_uid,
     make_folder_for_machine,
     make_passage,
     write_state,
 )
 from vm_pool.providers.sandbox_launch import as_machine_uid
+from vm_pool.reflink import shared_bytes
 
+Blocks = Literal["shared", "own"]
+"""Whether a copy's blocks on disk may be those of its original until one of them is changed."""
 _COPIES = 3
 """How often a disk is copied before files that are replaced meanwhile are taken for an error."""
 
@@ -50,8 +56,10 @@ def save_disk(upper: Path, target: Path, state: DiskState) -> None:
     drop_live_traces(target / "upper")
 
 
-def copy_upper(source: Path, target: Path) -> None:
+def copy_upper(source: Path, target: Path, *, blocks: Blocks = "shared") -> None:
     """Copy an upper directory with modes, extended attributes and whiteouts; shares blocks where the file system can.
+
+    That takes a file system with reflinks, as XFS and Btrfs have, and Linux 5.18; `blocks="own"` copies them anyway.
 
     Its machine may be running. The copy is made as the machine's uid in a place that has nothing else of this host:
     programs that swap folders for links meanwhile get no file from outside into it. All in it belongs to that uid,
@@ -61,7 +69,7 @@ def copy_upper(source: Path, target: Path) -> None:
     for _ in range(_COPIES):
         make_folder_for_machine(target, 0o755)
         copying = subprocess.run(
-            copy_command(source, target),
+            copy_command(source, target, blocks),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -76,17 +84,29 @@ def copy_upper(source: Path, target: Path) -> None:
     raise OSError(f"copying {source} failed: {trouble[0]}")
 
 
-def copy_command(source: Path, target: Path) -> list[str]:
+def copy_command(source: Path, target: Path, blocks: Blocks = "shared") -> list[str]:
     """The whole command line, outermost first."""
+    reflink = "auto" if blocks == "shared" else "never"
     programs = [word for place in ("/usr", "/bin", "/lib", "/lib64") for word in ("--ro-bind-try", place, place)]
     return [
         *as_machine_uid(),
         *("unshare", "--user", "--map-root-user", "--mount", "--propagation", "private", "--"),
         *("bwrap", *programs, "--ro-bind", str(source), "/from", "--bind", str(target), "/to", "--proc", "/proc"),
         *("--unshare-pid", "--unshare-net", "--die-with-parent", "--new-session", "--chdir", "/", "--"),
-        *("cp", "--recursive", "--no-dereference", "--preserve=mode,timestamps,links,xattr", "--reflink=auto"),
+        *("cp", "--recursive", "--no-dereference", "--preserve=mode,timestamps,links,xattr", f"--reflink={reflink}"),
         *("/from/.", "/to"),
     ]
+
+
+def copies_share_blocks(places: Places) -> bool:
+    """Whether they do in the folders that hold the machines, as a copy of a small disk shows. Raises: `OSError`."""
+    with tempfile.TemporaryDirectory(dir=places.machines, prefix="probe-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        make_folder_for_machine(folder / "upper", 0o755)
+        (folder / "upper" / "file").write_bytes(os.urandom(2**16))
+        copy_upper(folder / "upper", folder / "copy")
+        return shared_bytes(folder / "copy" / "file") > 0
 
 
 def check_reachable(rootfs: Path) -> None:
