@@ -231,7 +231,7 @@ def bench_disks(mib: flags.DiskMib = 256, as_json: flags.AsJson = False) -> None
     """Measure what copying a desktop's disk takes, with the blocks shared where AGENT_S3_STATE lies, and without."""
     from benchmarks.disk_copies import measure
     from viewer.console import for_progress, for_results
-    from viewer.listings import print_speeds
+    from viewer.speeds import print_speeds
     from vm_pool.local_state import default_places
 
     report = measure(default_places(), mib=mib, on_note=for_progress().print)
