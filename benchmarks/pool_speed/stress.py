@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from benchmarks.pool_speed.census import KINDS, Census
 from benchmarks.pool_speed.crowd import ms_since
 from benchmarks.pool_speed.plan import Plan
 from benchmarks.pool_speed.samples import summarise
 from benchmarks.pool_speed.surroundings import host_facts, load
 from vm_pool.errors import GuestError, NotSupported, VMPoolError
 from vm_pool.events import Chord, Click, Text
+from vm_pool.holdings import Holdings, holdings
 from vm_pool.machine import Machine
 from vm_pool.pool import Pool
 from vm_pool.provider import Provider, Snapshot, Spec
@@ -33,6 +33,7 @@ _LIFE_S = 600.0
 _ASK_AGAIN_S = 1.0
 _LOOK_EVERY_S = 2.0
 _TELL_EVERY_S = 15.0
+_GONE_POLL_S = 0.1
 _REASON_LIMIT = 200
 _SLOW_BOOT_MS = 5000.0
 _BOOT_SHARE, _SAVE_SHARE = 0.2, 0.15
@@ -102,20 +103,18 @@ async def stress(
     plan = plan or Plan()
     run = f"stress-{seed}-{time.monotonic_ns():x}"
     spec = Spec(image=image, width=plan.width, height=plan.height, memory_mib=plan.memory_mib, labels={"run": run})
-    tally, census, host = Tally(), Census(provider, gone_s=gone_s), host_facts(clock())
-    census.begin()
+    tally, host = Tally(), host_facts(clock())
     async with Pool(provider, concurrency=plan.crowd) as pool:
-        before = await census.look()
-        shift = _Shift(pool, spec, tally, census, time.monotonic() + 60 * minutes)
+        async with pool.lease(spec):  # what is made once for all machines of an image is there from now on
+            pass
+        watched = _Watched(provider, await holdings([provider]))
+        shift = _Shift(pool, spec, tally, watched, time.monotonic() + 60 * minutes)
         await shift.prepare()
         on_note(f"{plan.crowd} workers for {minutes:g} min, seed {seed}")
         await shift.hold(plan.crowd, seed, minutes, on_note)
     collected = await gc([provider], labels={"run": run})
-    remains = await census.remains()
-    counts = {
-        kind: {"before": len(before[kind]), "most": census.most[kind], "after": len(remains[kind])} for kind in KINDS
-    }
-    leaked = {kind: sorted(names) for kind, names in remains.items() if names}
+    left = await watched.left(gone_s)
+    leaked = {kind: sorted(names) for kind, names in left if names}
     host["load_after"] = load()
     return {
         "provider": provider.name,
@@ -128,7 +127,7 @@ async def stress(
         "unexplained": dict(tally.unexplained),
         "wrong": dict(tally.wrong),
         "collected": len(collected.removed),
-        "census": counts,
+        "census": watched.counts(left),
         "leaked": leaked,
         "metrics": {"start_ms": summarise(tally.starts_ms)} if tally.starts_ms else {},
         "machine": {"width": plan.width, "height": plan.height, "memory_mib": plan.memory_mib},
@@ -136,14 +135,46 @@ async def stress(
     }
 
 
+class _Watched:
+    """What the provider holds on this host beyond what it held before."""
+
+    def __init__(self, provider: Provider, before: Holdings):
+        self._provider = provider
+        self._before = before
+        self._most: Counter[str] = Counter()
+
+    async def look(self) -> Holdings:
+        held = await holdings([self._provider])
+        for kind, count in held.counts().items():
+            self._most[kind] = max(self._most[kind], count)
+        return held - self._before
+
+    async def left(self, gone_s: float) -> Holdings:
+        """What is still there when everything should have gone; ends take a moment."""
+        deadline = time.monotonic() + gone_s
+        while True:
+            left = await self.look()
+            if not left or time.monotonic() >= deadline:
+                return left
+            await asyncio.sleep(_GONE_POLL_S)
+
+    def counts(self, left: Holdings) -> dict[str, dict[str, int]]:
+        """By kind: before, the most that `look` saw at one time, and how many there are now that were not there."""
+        return {
+            kind: {"before": count, "most": self._most[kind], "after": left.counts()[kind]}
+            for kind, count in self._before.counts().items()
+            if count or self._most[kind] or left.counts()[kind]
+        }
+
+
 class _Shift:
     """What the workers share."""
 
-    def __init__(self, pool: Pool, spec: Spec, tally: Tally, census: Census, until: float):
+    def __init__(self, pool: Pool, spec: Spec, tally: Tally, watched: "_Watched", until: float):
         self._pool = pool
         self._spec = spec
         self._tally = tally
-        self._census = census
+        self._watched = watched
         self._until = until
         self._boots = True
         self._branches: list[_Branch] = []
@@ -153,8 +184,7 @@ class _Shift:
         begin = time.perf_counter()
         async with self._pool.lease(self._spec) as machine:
             took = ms_since(begin)
-            await self._census.note(machine)
-            await self._census.look()
+            await self._watched.look()
             self._count_start("boots", took)
             await machine.write(_MARK, b"base")
             try:
@@ -179,7 +209,7 @@ class _Shift:
         """Counts what there is at the height of it, and tells how far it is."""
         told = began = time.monotonic()
         while True:
-            await self._census.look()
+            await self._watched.look()
             if time.monotonic() - told >= _TELL_EVERY_S:
                 told = time.monotonic()
                 on_note(f"{(told - began) / 60:.1f} of {minutes:g} min: {self._so_far()}")
@@ -219,7 +249,6 @@ class _Shift:
                 branch.users -= 1
 
     async def _live(self, machine: Machine, branch: _Branch | None, rng: random.Random) -> None:
-        await self._census.note(machine)
         if branch is not None:
             await _check_mark(machine, branch.mark)
         mark = f"{machine.info.machine_id} {rng.random()}"
@@ -233,7 +262,6 @@ class _Shift:
 
     async def _save(self, machine: Machine, mark: str) -> None:
         snapshot = await self._pool.provider.snapshot(machine)
-        self._census.note_snapshot(snapshot)
         self._branches.append(_Branch(snapshot, mark))
         self._tally.done["snapshots"] += 1
         # The first is what all began with; of the others those go that nobody is being forked from.

@@ -1,14 +1,8 @@
 """Load is held and what became of it is counted: refusals and losses by reason, and what is left on this host."""
 
-import asyncio
-import subprocess
-from collections.abc import Generator
-from pathlib import Path
-
 import pytest
 
 from benchmarks.pool_speed import Plan, stress
-from benchmarks.pool_speed.census import Census
 from vm_pool.errors import HostBusy, MachineLost, NotSupported
 from vm_pool.events import InputEvent
 from vm_pool.machine import Machine
@@ -17,19 +11,10 @@ from vm_pool.providers import make_provider
 from vm_pool.providers.fake import FakeMachine, FakeProvider
 from vm_pool.providers.fake_desktop import FakeDesktop, Script
 from vm_pool.providers.fake_faults import Death
-from vm_pool.providers.sandbox_cgroup import find_hierarchy
 
 TWO = Plan(crowd=2, width=64, height=64)
 SHORT = 0.01
 """Minutes."""
-
-
-@pytest.fixture
-def helper() -> Generator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(["sleep", "600"])
-    yield process
-    process.kill()
-    process.wait()
 
 
 async def test_load_that_nothing_disturbs_is_sound():
@@ -41,7 +26,7 @@ async def test_load_that_nothing_disturbs_is_sound():
     assert {"boots", "forks", "steps", "snapshots", "drops", "stops"} == set(report["done"])
     assert report["done"]["boots"] + report["done"]["forks"] == report["done"]["stops"] + 1
     assert (report["refused"], report["lost"], report["wrong"], report["unexplained"]) == ({}, {}, {}, {})
-    assert report["census"]["listed"]["most"] >= 1
+    assert report["census"]["strays"]["most"] >= 1
     assert {counts["after"] for counts in report["census"].values()} == {0}
     assert report["metrics"]["start_ms"]["n"] == report["done"]["boots"] + report["done"]["forks"]
     assert provider.snapshots == {}
@@ -59,7 +44,7 @@ async def test_lost_machines_are_counted_by_their_reason_without_their_names():
 async def test_refused_starts_are_counted_by_their_reason():
     class Full(FakeProvider):
         async def boot(self, spec: Spec) -> FakeMachine:
-            if self.machines:
+            if len(self.machines) >= 2:
                 raise HostBusy("a machine takes 64 MiB and 3 MiB are left")
             return await super().boot(spec)
 
@@ -96,12 +81,12 @@ async def test_a_fork_that_holds_anothers_file_is_not_sound():
 async def test_a_machine_that_stays_is_named_and_not_sound():
     class Leaky(FakeProvider):
         async def stop(self, machine: Machine, *, keep_disk: bool = False) -> None:
-            if machine.info.machine_id != "fake-0":
+            if machine.info.machine_id != "fake-1":
                 await super().stop(machine)
 
     report = await stress(Leaky(), "slim", minutes=SHORT, plan=TWO, gone_s=0.0)
-    assert report["leaked"] == {"listed": ["machine fake-0"]}
-    assert report["census"]["listed"]["after"] == 1
+    assert report["leaked"] == {"strays": ["fake machine fake-1"]}
+    assert report["census"]["strays"]["after"] == 1
     assert not report["sound"]
 
 
@@ -115,24 +100,6 @@ async def test_a_provider_that_saves_nothing_is_stressed_with_boots():
     assert set(report["done"]) == {"boots", "steps", "stops"}
 
 
-async def test_a_process_that_outlives_its_machine_is_found(helper: "subprocess.Popen[bytes]"):
-    class WithProcess(FakeProvider):
-        def process_ids(self, machine: Machine) -> set[int]:
-            return {helper.pid}
-
-    provider = WithProcess()
-    census = Census(provider)
-    census.begin()
-    machine = await provider.boot(Spec())
-    await census.note(machine)
-    await provider.stop(machine)
-    assert (await census.look())["processes"] == {f"process {helper.pid}"}
-    assert census.most["processes"] == 1
-    helper.kill()
-    await asyncio.to_thread(helper.wait)
-    assert not any((await census.remains()).values())
-
-
 @pytest.mark.desktop
 async def test_real_desktops_under_load_leave_nothing_and_their_processes_were_seen():
     provider = make_provider("sandbox")
@@ -141,28 +108,10 @@ async def test_real_desktops_under_load_leave_nothing_and_their_processes_were_s
     assert report["lost"] == {}
     assert report["sound"]
     most = {kind: counts["most"] for kind, counts in report["census"].items()}
-    assert most["listed"] >= 2
+    assert most["strays"] >= 2
     assert most["processes"] >= 5
-    assert most["folders"] >= 2
+    assert most["files"] >= 2
     assert {counts["after"] for counts in report["census"].values()} == {0}
-
-
-@pytest.mark.desktop
-async def test_what_a_running_sandbox_takes_is_found_by_kind():
-    provider = make_provider("sandbox")
-    async with provider.session():
-        census = Census(provider)
-        census.begin()
-        machine = await provider.boot(Spec(image="slim", width=800, height=600))
-        await census.note(machine)
-        found = await census.look()
-        assert any(machine.info.machine_id in name for name in found["listed"])
-        assert len(found["processes"]) >= 5
-        assert any(Path(name).name == machine.info.machine_id for name in found["folders"])
-        if find_hierarchy() is not None:
-            assert any(Path(name).name == machine.info.machine_id for name in found["groups"])
-        await provider.stop(machine)
-        assert not any((await census.remains()).values())
 
 
 async def test_a_first_machine_that_cannot_be_started_ends_it():
