@@ -25,7 +25,7 @@ from vm_pool.machine import Machine
 from vm_pool.network import parse_network
 from vm_pool.owner import this_process
 from vm_pool.provider import Evidence, Footprint, Snapshot, Spec, Stray
-from vm_pool.providers import vm_accel, vm_cloning, vm_disk, vm_saving, vm_screen
+from vm_pool.providers import keeping, vm_accel, vm_cloning, vm_disk, vm_saving, vm_screen
 from vm_pool.providers.vm_channel import HostChannel, Identity
 from vm_pool.providers.vm_domain import Domain, Memory
 from vm_pool.providers.vm_ground import Ground, Grounds, describe
@@ -185,15 +185,12 @@ class LibvirtProvider:
             await shielded(self._close())
 
     async def _close(self) -> None:
-        """One machine that cannot be cleared up does not keep the others. Raises: what the first such one raised."""
-        stops = (self._stop(running, keep_disk=False) for running in list(self._running.values()))
-        ends = await asyncio.gather(*stops, return_exceptions=True)
-        if self._hypervisor is not None:
-            await asyncio.to_thread(self._hypervisor.close)
-            self._hypervisor = None
-        for failure in ends:
-            if failure is not None:
-                raise failure
+        try:
+            await keeping.all_ended(self._stop(running, keep_disk=False) for running in list(self._running.values()))
+        finally:
+            if self._hypervisor is not None:
+                await asyncio.to_thread(self._hypervisor.close)
+                self._hypervisor = None
 
     async def _ground(self, spec: Spec) -> Ground:
         """Everything that can be refused before anything is made."""

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from vm_pool.machine import Machine
 from vm_pool.osworld_client import OSWorldMachine
 from vm_pool.owner import this_process
 from vm_pool.provider import Snapshot, Spec, Stray
-from vm_pool.providers import vm_disk
+from vm_pool.providers import keeping, vm_disk
 from vm_pool.providers.foreign_disk import ForeignDisk, read_foreign_disk
 from vm_pool.providers.foreign_domain import ForeignDomain, UefiFiles, forwarded_port
 from vm_pool.providers.foreign_machine import CardMachine
@@ -86,7 +86,9 @@ class LibvirtDiskProvider:
         except BaseException:
             await shielded(asyncio.to_thread(delete_tree, folder.path))
             raise
-        return Snapshot(snapshot_id=state.id, provider=self.name, image=state.image_id, includes_memory=True)
+        return Snapshot(
+            snapshot_id=state.id, provider=self.name, image=state.image_id, includes_memory=True, ttl_s=state.spec.ttl_s
+        )
 
     async def fork(self, snapshot: Snapshot, *, labels: Mapping[str, str] | None = None) -> Machine:
         folder = self._places.snapshot(snapshot.snapshot_id)
@@ -110,7 +112,8 @@ class LibvirtDiskProvider:
         if state.owner and state.owner.alive and state.owner.pid != os.getpid():
             raise MachineLost(f"{machine_id} belongs to the running process {state.owner.pid}")
         what = await self._ground(state.spec)
-        owned = state.model_copy(update={"owner": this_process()})
+        expires = datetime.now(UTC) + timedelta(seconds=state.spec.ttl_s)
+        owned = state.model_copy(update={"owner": this_process(), "expires": expires})
         write_state(folder.path, owned)
         try:
             machine = await self._start(folder, owned, what, saved=folder)
@@ -152,15 +155,12 @@ class LibvirtDiskProvider:
             await shielded(self._close())
 
     async def _close(self) -> None:
-        """One machine that cannot be cleared up does not keep the others. Raises: what the first such one raised."""
-        stops = (self._stop(running, keep_disk=False) for running in list(self._running.values()))
-        ends = await asyncio.gather(*stops, return_exceptions=True)
-        if self._hypervisor is not None:
-            await asyncio.to_thread(self._hypervisor.close)
-            self._hypervisor = None
-        for failure in ends:
-            if failure is not None:
-                raise failure
+        try:
+            await keeping.all_ended(self._stop(running, keep_disk=False) for running in list(self._running.values()))
+        finally:
+            if self._hypervisor is not None:
+                await asyncio.to_thread(self._hypervisor.close)
+                self._hypervisor = None
 
     async def _ground(self, spec: Spec) -> ForeignDisk:
         """Everything that can be refused before anything is made."""
@@ -175,7 +175,7 @@ class LibvirtDiskProvider:
     def _open(self) -> Hypervisor:
         self._places.make()
         self._places.sweep_hosts()
-        return Hypervisor(self._places)
+        return Hypervisor.shared(self._places)
 
     async def _start_new(self, state: DiskState, what: ForeignDisk, *, saved: VmFolder | None) -> Machine:
         """Make a disk and start on it; nothing is left when that fails or is cancelled at any point."""
