@@ -39,6 +39,13 @@ def dockerd() -> Generator[Daemon]:
                 subprocess.run(["iptables", "-P", "FORWARD", "ACCEPT"], check=False)
 
 
+@pytest.fixture
+def dockerd_emptied(dockerd: Daemon) -> Generator[Daemon]:
+    """The same for tests that leave networks for the machines that come next."""
+    yield dockerd
+    empty(dockerd)
+
+
 def start(folder: Path, *options: str) -> "subprocess.Popen[bytes]":
     dockerd = shutil.which("dockerd")
     assert dockerd, "the `docker` marker looks for it"

@@ -28,11 +28,11 @@ OF_NETWORKS = (
 
 
 @pytest.fixture
-def docker(dockerd: Daemon) -> Generator[DockerProvider]:
+def docker(dockerd_emptied: Daemon) -> Generator[DockerProvider]:
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="agent-s3-test-") as state:
         Path(state).chmod(0o711)
         places = Places(Path(state), Path("/dev/shm") / Path(state).name)
-        yield DockerProvider(host=dockerd.host, places=places)
+        yield DockerProvider(host=dockerd_emptied.host, places=places)
         assert [*places.machines.iterdir(), *places.snapshots.iterdir()] == []
         places.runtime.rmdir()
 

@@ -39,14 +39,14 @@ def places() -> Generator[Places]:
 
 
 @pytest.fixture
-async def provider(places: Places, dockerd: Daemon) -> AsyncGenerator[DockerProvider]:
-    provider = DockerProvider(host=dockerd.host, places=places)
+async def provider(places: Places, dockerd_emptied: Daemon) -> AsyncGenerator[DockerProvider]:
+    provider = DockerProvider(host=dockerd_emptied.host, places=places)
     async with provider.session():
         yield provider
     assert list(places.machines.iterdir()) == []
     assert list(places.snapshots.iterdir()) == []
     assert list(places.runtime.iterdir()) == []
-    assert what_is_in(dockerd) == set()
+    assert what_is_in(dockerd_emptied) == set()
     places.runtime.rmdir()
 
 

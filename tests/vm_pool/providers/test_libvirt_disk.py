@@ -127,6 +127,7 @@ async def test_copies_begin_where_it_was_saved_and_go_their_own_ways(provider, m
     shutil.which("swtpm_setup") is None or not OVMF.exists(),
     reason="no UEFI firmware or TPM here; run: sudo apt-get install -y ovmf swtpm swtpm-tools",
 )
+@pytest.mark.vm_long
 async def test_uefi_and_a_tpm_are_there_and_can_be_copied(provider, disks):
     (disks / "uefi.toml").write_text(f'{SAID}firmware = "uefi"\ntpm = true\n')
     machine = await provider.boot(Spec(image=str(disks / "uefi.toml")))
