@@ -176,8 +176,7 @@ class Places:
         mode = 0o711 if os.geteuid() == 0 else 0o700
         for folder in (self.state, self.machines, self.snapshots, self.guests, self.runtime):
             folder.mkdir(mode=mode, parents=True, exist_ok=True)
-        if self.runtime.is_symlink() or self.runtime.stat().st_uid != os.geteuid():
-            raise HostUnfit(f"{self.runtime} belongs to somebody else; remove it: sudo rm -r {self.runtime}")
+        check_ours(self.runtime)
 
 
 def default_places(provider: str = "sandbox") -> Places:
@@ -191,6 +190,17 @@ def default_places(provider: str = "sandbox") -> Places:
     state = Path(configured) if configured else ROOT_STATE if uid == 0 else Path(home) / "agent-s3"
     suffix = "" if provider == "sandbox" else f"-{provider}"
     return Places(state.absolute() / provider, _runtime_base() / f"agent-s3-{uid}{suffix}")
+
+
+def check_ours(folder: Path) -> None:
+    """In a place that is open to all, another user may have made it first. Raises: `HostUnfit`."""
+    if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
+        raise HostUnfit(f"{folder} belongs to somebody else; remove it: sudo rm -r {folder}")
+
+
+def libvirt_folder() -> Path:
+    """Of this user on tmpfs: what libvirt keeps while processes use it, whatever their state folders are."""
+    return _runtime_base() / f"agent-s3-{os.geteuid()}-vm"
 
 
 def pool_folder() -> Path:

@@ -172,7 +172,7 @@ class LibvirtProvider:
     async def footprint(self) -> Footprint:
         places = self._places
         return Footprint(
-            folders=(places.machines, places.snapshots, places.hosts),
+            folders=(places.machines, places.snapshots),
             named={"domains": frozenset(path.stem for path in places.hosts.glob("*/run/qemu/*.xml"))},
         )
 

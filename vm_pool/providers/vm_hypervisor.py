@@ -3,6 +3,7 @@
 Everything here blocks. Source: https://libvirt.org/drvqemu.html#driver-instances ("embed").
 """
 
+import atexit
 import importlib
 import json
 import os
@@ -56,7 +57,7 @@ class Described(Protocol):
 
 
 class Hypervisor:
-    """The libvirt of this process, which can have one only: all that ask for it share it. See `shared`."""
+    """The libvirt of this process, which has one in its whole life: all that ask for it share it. See `shared`."""
 
     _one: "Hypervisor | None" = None
     _users = 0
@@ -64,7 +65,7 @@ class Hypervisor:
 
     @classmethod
     def shared(cls, places: VmPlaces) -> "Hypervisor":
-        """The one there is, with its files where they are, else a new one; each call needs a `close`.
+        """The one there is, else a new one; each call needs a `close`.
 
         Raises: `HostUnfit`.
         """
@@ -76,7 +77,7 @@ class Hypervisor:
 
     def __init__(self, places: VmPlaces):
         _run_event_loop()
-        self._root = places.hosts / f"{os.getpid()}-{secrets.token_hex(3)}"
+        self._root = places.hosts / f"{os.getpid()}-{secrets.token_hex(1)}"
         (self._root / "etc").mkdir(mode=0o700, parents=True)
         (self._root / "etc/qemu.conf").write_text(_SETTINGS + (_AS_ROOT if os.geteuid() == 0 else ""))
         # Finding out what a QEMU can do takes 4 s, so that is kept for the next process.
@@ -86,17 +87,15 @@ class Hypervisor:
         except libvirt.libvirtError as error:
             shutil.rmtree(self._root, ignore_errors=True)
             raise HostUnfit(f"libvirt does not start here: {error}; run: {INSTALL}") from error
+        # Once closed it could not be opened again: libvirt remembers the folder, and takes no other.
+        atexit.register(shutil.rmtree, self._root, ignore_errors=True)
 
     def close(self) -> None:
         """All machines of the one who closes must have been ended; the last one waits until libvirt knows."""
         with Hypervisor._one_lock:
             Hypervisor._users -= 1
-            if Hypervisor._users > 0:
-                return
-            Hypervisor._one = None
-            self._await_none_left()
-            self._connection.close()
-            shutil.rmtree(self._root, ignore_errors=True)
+            if Hypervisor._users == 0:
+                self._await_none_left()
 
     def _await_none_left(self) -> None:
         """libvirt takes up to two seconds to be done with a machine that has ended."""

@@ -5,8 +5,10 @@
                                  egress.sock, network.log (when it may reach out)
                /snapshots/<id>/  state.json  disk.qcow2  ram  device  screen
                /guests/<sha>/    initrd: an image's drivers and the guest server's code
-               /hosts/<pid>-*/   libvirt's own files, one folder for each process that uses it; removed with it
-               /cache/           what libvirt found out about this host's QEMU
+
+On tmpfs, of all state folders of a user:
+<runtime>/<pid>-*/               libvirt's own files, one folder for each process that uses it; removed at its end
+         /cache/                 what libvirt found out about this host's QEMU
 """
 
 import shutil
@@ -14,7 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vm_pool.errors import ConfigError
-from vm_pool.local_state import EGRESS_SOCKET, LONGEST_SOCKET_PATH, default_places, folders_in
+from vm_pool.local_state import (
+    EGRESS_SOCKET,
+    LONGEST_SOCKET_PATH,
+    check_ours,
+    default_places,
+    folders_in,
+    libvirt_folder,
+)
 from vm_pool.owner import process_started
 
 INSTALL = "sudo apt-get install -y libvirt-daemon libvirt-daemon-driver-qemu qemu-system-x86 qemu-utils"
@@ -95,11 +104,11 @@ class VmPlaces:
 
     @property
     def hosts(self) -> Path:
-        return self.root / "hosts"
+        return libvirt_folder()
 
     @property
     def cache(self) -> Path:
-        return self.root / "cache"
+        return self.hosts / "cache"
 
     def machine(self, machine_id: str) -> VmFolder:
         return VmFolder(self.machines / machine_id)
@@ -108,12 +117,18 @@ class VmPlaces:
         return VmFolder(self.snapshots / snapshot_id)
 
     def make(self) -> None:
-        """Raises: `ConfigError` when sockets below would have too long a path."""
-        longest = self.hosts / "1234567-abcdef/lib/qemu/domain-99999-m-0123456789-abcd/monitor.sock"
-        if len(str(longest)) > LONGEST_SOCKET_PATH:
+        """Raises: `ConfigError` when sockets below would have too long a path, `HostUnfit` as `check_ours`."""
+        if len(str(self.machine("m-0123456789").egress)) > LONGEST_SOCKET_PATH:
             raise ConfigError(f"{self.root} is too long for the sockets in it; set AGENT_S3_STATE to a shorter folder")
-        for folder in (self.machines, self.snapshots, self.guests, self.hosts, self.cache):
+        longest = self.hosts / "1234567-ab/lib/qemu/domain-99999-m-0123456789-abcd/monitor.sock"
+        if len(str(longest)) > LONGEST_SOCKET_PATH:
+            raise ConfigError(
+                f"{self.hosts} is too long for the sockets in it; set XDG_RUNTIME_DIR to a shorter folder"
+            )
+        for folder in (self.machines, self.snapshots, self.guests, self.hosts):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        check_ours(self.hosts)
+        self.cache.mkdir(mode=0o700, exist_ok=True)
 
     def sweep_hosts(self) -> None:
         """Remove libvirt's files of processes that have ended."""

@@ -46,7 +46,7 @@ async def provider():
         provider = LibvirtDiskProvider(places=places)
         async with provider.session():
             yield provider
-        assert folders_in(places.machines) == folders_in(places.hosts) == []
+        assert folders_in(places.machines) == []
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
