@@ -94,6 +94,7 @@ class HostChannel:
         self._welcomed = asyncio.Event()
         self._listeners: list[asyncio.Server] = []
         self._pump: asyncio.Task[None] | None = None
+        self._ended = False
 
     async def open(self, identity: Identity) -> None:
         """Take the port over and begin a session; the guest may hear of it later, when it runs."""
@@ -193,7 +194,7 @@ class HostChannel:
             stream.arrived.put_nowait(b"")
 
     async def _accept(self, name: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._streams) >= MOST_STREAMS:
+        if self._ended or len(self._streams) >= MOST_STREAMS:
             writer.close()
             return
         self._number += 1
@@ -246,10 +247,23 @@ class HostChannel:
         self._send(Frame(CLOSE, number))
         stream.writer.close()
 
-    async def _end(self) -> None:
-        self._writer.close()
+    async def _stop_listening(self) -> None:
+        """Connections that were accepted a moment ago get to their handler first, which ends them.
+
+        asyncio forgets those whose server is closed by then, and their clients would hear of no end.
+        """
+        loop = asyncio.get_running_loop()
+        for listener in self._listeners:
+            for one in listener.sockets:
+                loop.remove_reader(one.fileno())
+        await asyncio.sleep(0)
         for listener in self._listeners:
             listener.close()
+
+    async def _end(self) -> None:
+        self._ended = True
+        self._writer.close()
+        await self._stop_listening()
         for path in self._listen_paths.values():
             path.unlink(missing_ok=True)
         for number in list(self._streams):

@@ -166,6 +166,19 @@ def guest(folder):
     made.close()
 
 
+async def test_a_connection_that_comes_as_the_machine_ends_ends_too(guest, folder):
+    """It is what tells a client that the machine is gone."""
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.setblocking(False)
+        async with joined(guest, folder / "listen") as channel:
+            client.connect(str(folder / "listen"))
+            await asyncio.sleep(0)  # accepted, and no task has seen it yet
+            await channel.close()
+        with suppress(ConnectionResetError):
+            assert await asyncio.wait_for(loop.sock_recv(client, 1), 10) == b""
+
+
 async def test_the_guest_hears_who_it_is_before_anything_else(guest, folder):
     async with joined(guest, folder / "listen"):
         assert guest.hellos == [IDENTITY.model_dump()]
