@@ -7,7 +7,6 @@ Source: OSWorld, `desktop_env/server/main.py` and `desktop_env/controllers/pytho
 
 import asyncio
 import base64
-import contextlib
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -203,10 +202,13 @@ class OSWorldMachine:
             raise GuestError(f"{self._info.machine_id}: {error}") from error
 
     async def _walked(self) -> _Accessibility:
+        answer = await self._wire.send("GET", "/accessibility")
         for _ in range(_TREE_TRIES - 1):
-            with contextlib.suppress(GuestError):
-                return await self._wire.get_json("/accessibility", _Accessibility)
-        return await self._wire.get_json("/accessibility", _Accessibility)
+            if answer.status == 500:
+                answer = await self._wire.send("GET", "/accessibility")
+        if answer.status != 200:
+            raise self._wire.refusal(answer)
+        return self._wire.parse(answer.body, _Accessibility)
 
     async def windows(self) -> tuple[Window, ...]:
         """From `wmctrl`, so on Linux only; empty elsewhere. Not in stacking order."""
