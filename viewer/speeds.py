@@ -38,9 +38,9 @@ def group_of(metric: str) -> Group:
 def surroundings(report: Mapping[str, Any]) -> str:
     """The machines and the host of a report, in one line."""
     host, machine = report["host"], report["machine"]
-    by = f", run by {host['runs_by']}" if host.get("runs_by") else ""
+    ways = "".join(f"; {plain(way)}" for way in host.get("ways", ()))
     return (
-        f"machines of {machine['width']}x{machine['height']} px with {machine['memory_mib']} MiB{by}; "
+        f"machines of {machine['width']}x{machine['height']} px with {machine['memory_mib']} MiB{ways}; "
         f"host with {host['cpus']} processors ({plain(host['processor'] or 'unnamed')}), {host['memory_mib']} MiB, "
         f"Linux {plain(host['kernel'])}; load {host['load_before']:g} before and {host['load_after']:g} after"
     )

@@ -12,7 +12,7 @@ from benchmarks.pool_speed.crowd import ms_since
 from benchmarks.pool_speed.desk import first_pixels, one_machine, open_editor, twenty_steps
 from benchmarks.pool_speed.plan import Plan
 from benchmarks.pool_speed.samples import Findings
-from benchmarks.pool_speed.surroundings import host_facts, load, runs_by
+from benchmarks.pool_speed.surroundings import host_facts, load, ways
 from vm_pool.machine import Machine
 from vm_pool.pool import Pool, Source
 from vm_pool.provider import Provider, Snapshot, Spec
@@ -55,7 +55,7 @@ async def measure(
         on_note("resets")
         await starts.resets(pool, spec, bare, plan.slow_resets if slow else plan.resets, findings)
         await _grow(pool, spec, bare, plan, findings, on_note)
-        host["runs_by"] = await runs_by(provider, image)
+        host["ways"] = await ways(provider, spec)
     _compare(findings)
     host["load_after"] = load()
     machine = {"width": plan.width, "height": plan.height, "memory_mib": plan.memory_mib}

@@ -35,13 +35,6 @@ class SeesScreens(Protocol):
     def outside_screen(self) -> bool: ...
 
 
-@runtime_checkable
-class Accelerated(Protocol):
-    """A provider whose machines run on hardware support for them, or without."""
-
-    async def acceleration(self, image: str) -> object: ...
-
-
 async def memory_mib(provider: CountsProcesses, machines: list[Machine]) -> list[float]:
     """Of each machine, shared pages counted by their share."""
     return await asyncio.to_thread(lambda: [pss_mib(provider.process_ids(machine)) for machine in machines])

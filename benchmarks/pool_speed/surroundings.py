@@ -6,8 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pool_speed.probes import Accelerated
-from vm_pool.provider import Provider
+from vm_pool.provider import HasWays, Provider, Spec
 
 
 def host_facts(now: datetime) -> dict[str, Any]:
@@ -27,11 +26,9 @@ def load() -> float:
     return round(os.getloadavg()[0], 2)
 
 
-async def runs_by(provider: Provider, image: str) -> str | None:
-    """How this host runs the machines' instructions; None for those that share its kernel."""
-    if not isinstance(provider, Accelerated):
-        return None
-    return str(getattr(await provider.acceleration(image), "accel", None))
+async def ways(provider: Provider, spec: Spec) -> list[str]:
+    """How this host runs and copies the machines, and why; empty where there is one way only."""
+    return list(await provider.ways(spec)) if isinstance(provider, HasWays) else []
 
 
 def _field(file: str, name: str) -> str:

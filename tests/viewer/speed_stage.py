@@ -40,6 +40,6 @@ REPORT: dict[str, Any] = {
         "when": "2026-11-26T04:16:57+00:00",
         "load_before": 0.4,
         "load_after": 2.1,
-        "runs_by": "tcg",
+        "ways": ["runs by tcg: the processor has no virtualisation"],
     },
 }

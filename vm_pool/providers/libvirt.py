@@ -25,7 +25,7 @@ from vm_pool.machine import Machine
 from vm_pool.network import parse_network
 from vm_pool.owner import this_process
 from vm_pool.provider import Evidence, Footprint, Snapshot, Spec, Stray
-from vm_pool.providers import keeping, vm_accel, vm_cloning, vm_disk, vm_saving, vm_screen
+from vm_pool.providers import keeping, vm_cloning, vm_disk, vm_saving, vm_screen
 from vm_pool.providers.vm_channel import HostChannel, Identity
 from vm_pool.providers.vm_domain import Domain, Memory
 from vm_pool.providers.vm_ground import Ground, Grounds, describe
@@ -161,10 +161,6 @@ class LibvirtProvider:
         ground = await self._ground(spec)
         accel, cloning = ground.accel, ground.cloning
         return f"runs by {accel.accel}: {accel.reason}", f"copies by {cloning.way}: {cloning.reason}"
-
-    async def acceleration(self, image: str) -> vm_accel.Acceleration:
-        """How machines of an image run on this host, and why."""
-        return (await self._ground(Spec(image=image))).accel
 
     async def evidence(self, machine_id: str) -> Evidence:
         return Evidence(console=await asyncio.to_thread(tail_of, self._places.machine(machine_id).console))

@@ -6,6 +6,7 @@ A cold start takes half a minute without hardware support, so one machine and on
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -449,9 +450,6 @@ async def test_what_cannot_be_is_refused_in_one_line(provider, change, complaint
 
 
 async def test_software_emulation_is_chosen_for_a_reason(provider):
-    chosen = await provider.acceleration("slim")
-    assert chosen.accel in ("kvm", "tcg")
-    assert chosen.reason
     runs, copies = await provider.ways(SLIM)
-    assert runs == f"runs by {chosen.accel}: {chosen.reason}"
+    assert re.fullmatch(r"runs by (kvm|tcg): .+", runs)
     assert copies.startswith("copies by fork: ")
