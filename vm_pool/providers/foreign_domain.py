@@ -4,16 +4,13 @@ It looks like an ordinary computer: a disk, a network card behind QEMU's user-mo
 tablet. The network leads from one port of this host's loopback interface to the guest server, and nowhere else.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree as Xml
 
 from vm_pool.providers.foreign_disk import ForeignDisk
-from vm_pool.providers.vm_domain import METADATA, Accel
-from vm_pool.types import Frozen
+from vm_pool.providers.vm_domain import AnyDomain, add
 
-_QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"
 _GUEST = "10.0.2.15"
 """What user-mode networks give their guest."""
 _DISK_TARGETS = {"sata": "sda", "virtio": "vda"}
@@ -30,83 +27,49 @@ class UefiFiles(NamedTuple):
     variables: Path
 
 
-class ForeignDomain(Frozen):
+class ForeignDomain(AnyDomain):
     """Everything that decides how such a machine is started."""
 
-    name: str
-    uuid: str
-    generation: str
-    """A fresh UUID for each copy of a machine."""
-    accel: Accel
-    emulator: Path
     what: ForeignDisk
     memory_mib: int
     cpus: int
-    disk: Path
-    """What it writes on."""
     uefi: UefiFiles | None
-    console: Path
-    incoming: bool
-    """True: it waits for saved state instead of booting."""
-    notes: Mapping[str, str] = {}
 
     def xml(self) -> str:
-        root = Xml.Element("domain", {"type": "kvm" if self.accel == "kvm" else "qemu"})
-        for tag, text in (("name", self.name), ("uuid", self.uuid), ("genid", self.generation)):
-            _add(root, tag, text)
-        notes = _add(_add(root, "metadata"), f"{{{METADATA}}}machine")
-        for key, value in self.notes.items():
-            _add(notes, f"{{{METADATA}}}note", value, name=key)
-        _add(root, "memory", str(self.memory_mib), unit="MiB")
-        _add(root, "vcpu", str(self.cpus))
+        root = self.begun(memory_mib=self.memory_mib, cpus=self.cpus)
         self._add_platform(root)
-        self._add_devices(_add(root, "devices"))
-        self._add_command_line(_add(root, f"{{{_QEMU}}}commandline"))
+        self._add_devices(add(root, "devices"))
+        self.add_arguments(root, self._arguments())
         return Xml.tostring(root, encoding="unicode")
 
     def _add_platform(self, root: Xml.Element) -> None:
-        system = _add(root, "os")
-        _add(system, "type", "hvm", arch="x86_64", machine="q35")
+        system = add(root, "os")
+        add(system, "type", "hvm", arch="x86_64", machine="q35")
         if self.uefi:
-            _add(system, "loader", str(self.uefi.code), readonly="yes", type="pflash")
-            _add(system, "nvram", str(self.uefi.variables))
-        features = _add(root, "features")
-        _add(features, "acpi")
-        if self.accel == "tcg":
-            _add(_add(features, "tcg"), "tb-cache", str(_TRANSLATED_MIB), unit="MiB")
-        _add(root, "cpu", mode="host-passthrough" if self.accel == "kvm" else "maximum")
-        _add(root, "clock", offset="utc")
-        for event in ("on_poweroff", "on_reboot", "on_crash"):
-            _add(root, event, "restart" if event == "on_reboot" else "destroy")
+            add(system, "loader", str(self.uefi.code), readonly="yes", type="pflash")
+            add(system, "nvram", str(self.uefi.variables))
+        self.add_processor(root, translated_mib=_TRANSLATED_MIB, on_reboot="restart")
 
     def _add_devices(self, devices: Xml.Element) -> None:
-        _add(devices, "emulator", str(self.emulator))
-        disk = _add(devices, "disk", type="file", device="disk")
-        _add(disk, "driver", name="qemu", type="qcow2", cache="unsafe", discard="unmap")
-        _add(disk, "source", file=str(self.disk))
-        _add(disk, "target", dev=_DISK_TARGETS[self.what.bus], bus=self.what.bus)
-        serial = _add(devices, "serial", type="file")
-        _add(serial, "source", path=str(self.console))
-        _add(serial, "target", port="0")
-        _add(_add(devices, "video"), "model", type="vga")
-        _add(devices, "input", type="tablet", bus="usb")
-        _add(devices, "input", type="keyboard", bus="usb")
-        _add(devices, "controller", type="usb", model="qemu-xhci")
+        add(devices, "emulator", str(self.emulator))
+        self.add_disk(devices, target=_DISK_TARGETS[self.what.bus], bus=self.what.bus)
+        self.add_console(devices)
+        add(add(devices, "video"), "model", type="vga")
+        add(devices, "input", type="tablet", bus="usb")
+        add(devices, "input", type="keyboard", bus="usb")
+        add(devices, "controller", type="usb", model="qemu-xhci")
         if self.what.tpm:
-            _add(_add(devices, "tpm", model="tpm-crb"), "backend", type="emulator", version="2.0")
-        random = _add(devices, "rng", model="virtio")
-        _add(random, "backend", "/dev/urandom", model="random")
-        _add(devices, "memballoon", model="none")
+            add(add(devices, "tpm", model="tpm-crb"), "backend", type="emulator", version="2.0")
+        random = add(devices, "rng", model="virtio")
+        add(random, "backend", "/dev/urandom", model="random")
+        add(devices, "memballoon", model="none")
 
-    def _add_command_line(self, line: Xml.Element) -> None:
-        """What libvirt has no words for: a network that is closed but for one port, and waiting for state."""
+    def _arguments(self) -> list[str]:
+        """A network that is closed but for one port."""
         # Port 0: the kernel takes a free one, which QEMU tells afterwards.
         forward = f"hostfwd=tcp:127.0.0.1:0-{_GUEST}:{self.what.port}"
-        words = ["-netdev", f"user,id=net0,restrict=on,{forward}"]
-        words += ["-device", f"{_CARDS[self.what.card]},netdev=net0,romfile=,bus=pcie.0,addr={_SLOT}"]
-        words += ["-incoming", "defer"] if self.incoming else []
-        for word in words:
-            _add(line, f"{{{_QEMU}}}arg", value=word)
+        card = f"{_CARDS[self.what.card]},netdev=net0,romfile=,bus=pcie.0,addr={_SLOT}"
+        return ["-netdev", f"user,id=net0,restrict=on,{forward}", "-device", card]
 
 
 def forwarded_port(usernet: str, guest_port: int) -> int | None:
@@ -119,9 +82,3 @@ def forwarded_port(usernet: str, guest_port: int) -> int | None:
         if len(words) >= 6 and words[0] == "TCP[HOST_FORWARD]" and words[5] == str(guest_port):
             return int(words[3])
     return None
-
-
-def _add(parent: Xml.Element, tag: str, text: str | None = None, **attributes: str) -> Xml.Element:
-    element = Xml.SubElement(parent, tag, attributes)
-    element.text = text
-    return element
