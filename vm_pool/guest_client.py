@@ -6,7 +6,7 @@ import contextlib
 import socket as sockets
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -145,6 +145,22 @@ class GuestMachine:
         self._wire.lose(reason)
         self._lost = reason
 
+    @contextlib.asynccontextmanager
+    async def apart(self, timeout_s: float) -> AsyncGenerator[None]:
+        """Without a connection to the guest, of whose memory none must be a part that is saved; requests wait.
+
+        Raises: `TimeoutError` when a request is still under way after `timeout_s`; `MachineLost` when it is over and
+        the guest has gone.
+        """
+        async with self._wire.apart(timeout_s):
+            if self._presence is not None:
+                self._presence.close()
+                self._presence = None
+            try:
+                yield
+            finally:
+                self._attach_presence()
+
     async def aclose(self) -> None:
         """Let go of held keys and close the connections; idempotent, and silent when the machine is gone."""
         if self._presence is not None:
@@ -255,18 +271,22 @@ class GuestMachine:
 
     def _attach(self) -> None:
         """Open what lies on this host: the framebuffer, and a connection whose end is the machine's end."""
-        if self._wire.socket is not None:
-            self._presence = sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM)
-            self._presence.setblocking(False)
-            try:
-                self._presence.connect(self._wire.socket.address())
-            except OSError as error:
-                raise MachineLost(f"{self._info.machine_id}: {error}") from error
+        self._attach_presence()
         if self._framebuffer_path is not None:
             with contextlib.suppress(OSError, BadFramebuffer):
                 self._framebuffer = Framebuffer(
                     self._framebuffer_path, self._info.width, self._info.height, start=self._framebuffer_start
                 )
+
+    def _attach_presence(self) -> None:
+        if self._wire.socket is None:
+            return
+        self._presence = sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM)
+        self._presence.setblocking(False)
+        try:
+            self._presence.connect(self._wire.socket.address())
+        except OSError as error:
+            raise MachineLost(f"{self._info.machine_id}: {error}") from error
 
     def _check_presence(self) -> None:
         """A framebuffer file outlives its machine. Raises: `MachineLost` when the guest server has gone."""

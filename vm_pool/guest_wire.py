@@ -7,7 +7,8 @@ nonsense `GuestError`.
 import asyncio
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ import httpx2
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vm_pool.errors import GuestError, GuestFileNotFound, GuestTimeout, MachineLost
+from vm_pool.gate import Gate
 from vm_pool.guest_json import read_json
 from vm_pool.output import one_line
 
@@ -91,8 +93,10 @@ class _SocketTransport(httpx2.AsyncBaseTransport):
         return await self._http.handle_async_request(request)
 
     async def aclose(self) -> None:
+        """It can be used again, then on the socket that is there."""
         if self._http is not None:
             await self._http.aclose()
+            self._http = None
         self._socket.close()
 
 
@@ -107,6 +111,7 @@ class GuestWire:
         self._token = token
         self._closed = False
         self._lost: str | None = None
+        self._gate = Gate()
         self.socket = None if socket is None else SocketFile(socket)
         self._transport = httpx2.AsyncHTTPTransport() if self.socket is None else _SocketTransport(self.socket)
         self._headers = {"Accept-Encoding": "identity", **({"Authorization": f"Bearer {token}"} if token else {})}
@@ -120,6 +125,16 @@ class GuestWire:
         """For good: what is sent afterwards finds the machine lost."""
         self._closed = True
         await self._transport.aclose()
+
+    @asynccontextmanager
+    async def apart(self, timeout_s: float) -> AsyncGenerator[None]:
+        """No connection to the guest is open meanwhile: requests under way end first, others wait.
+
+        Raises: `TimeoutError` when one is still under way after `timeout_s`.
+        """
+        async with self._gate.closed(timeout_s):
+            await self._transport.aclose()
+            yield
 
     def place_and_token(self, token: str | None) -> dict[str, Any]:
         """Arguments for another client of the same guest; None for `token` means this one's."""
@@ -161,7 +176,7 @@ class GuestWire:
             reason = "half a character (a lone surrogate) cannot be sent"
             raise GuestError(f"{self._machine_id}: {method} {path}: {reason}") from error
         try:
-            async with asyncio.timeout(timeout_s):
+            async with self._gate.through(), asyncio.timeout(timeout_s):
                 return await self._exchange(request, answer_limit, repeatable)
         except (TimeoutError, httpx2.TimeoutException) as error:
             raise GuestTimeout(f"{self._machine_id}: no answer to {method} {path} within {timeout_s:g} s") from error
