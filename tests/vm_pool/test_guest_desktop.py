@@ -29,6 +29,11 @@ def turn(step=0):
     canvas.move(box, 5 if step % 40 < 20 else -5, 0); root.after(30, turn, step + 1)
 turn(); root.mainloop()
 """
+LISTS_WINDOWS = """
+from Xlib.display import Display
+display = Display()
+print(display.screen().root.get_full_property(display.intern_atom("_NET_CLIENT_LIST"), 0) is not None)
+"""
 
 
 @pytest.fixture
@@ -39,6 +44,11 @@ async def machine() -> AsyncGenerator[GuestMachine]:
         assert isinstance(machine, GuestMachine)
         yield machine
         await provider.stop(machine)
+
+
+async def test_a_desktop_is_ready_when_its_window_manager_has_started_to_the_end(machine):
+    listed = await machine.run(["python3", "-c", LISTS_WINDOWS])
+    assert listed.stdout == "True\n", listed.stderr
 
 
 async def window_of(machine: GuestMachine, app: str) -> Window:

@@ -73,7 +73,7 @@ class Desktop:
 
     def _missing(self) -> str | None:
         with self._display_lock:
-            if not self._has_root_property("_NET_SUPPORTING_WM_CHECK"):
+            if not self._has_root_property("_NET_CLIENT_LIST"):
                 return "the window manager"
         if not self._accessible.is_set():
             return "the accessibility bus"
