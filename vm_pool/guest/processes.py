@@ -85,13 +85,18 @@ class Processes:
     def reap(self) -> None:
         """Collect finished children that nobody waits for, and orphans that were given to this process."""
         with self._lock:
-            for pid, child in list(self._children.items()):
-                if child.poll() is not None:
-                    del self._children[pid]
-            for pid in _children_of_this_process():
-                if pid not in self._children:
-                    with contextlib.suppress(ChildProcessError):
-                        os.waitpid(pid, os.WNOHANG)
+            while (pid := _ended_child()) and self._collect(pid):
+                pass
+            for pid in [pid for pid, child in self._children.items() if child.returncode is not None]:
+                del self._children[pid]
+
+    def _collect(self, pid: int) -> bool:
+        """Whether it is gone now; a child that somebody waits for is his."""
+        if child := self._children.get(pid):
+            return child.poll() is not None
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+        return True
 
     def kill_all(self) -> None:
         with self._lock:
@@ -135,17 +140,17 @@ class Processes:
         }
 
 
+def _ended_child() -> int | None:
+    """One that is still to be collected; None when there is none. Costs one call to the kernel, however many run."""
+    with contextlib.suppress(ChildProcessError):
+        if ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            return ended.si_pid
+    return None
+
+
 def kill_group(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
-
-
-def _children_of_this_process() -> list[int]:
-    pids: list[int] = []
-    for task in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(OSError):
-            pids += map(int, (task / "children").read_text().split())
-    return pids
 
 
 def _converse(child: "subprocess.Popen[bytes]", stdin: bytes, out: Kept, err: Kept, deadline: float) -> bool:

@@ -121,10 +121,10 @@ class Session:
         """Reap children and start ended services again until `stop`; the X server's end is the end at once."""
         threading.Thread(target=self._watch_x_server, args=(stop,), daemon=True).start()
         while not stop.wait(_SUPERVISE_S):
-            for name, (argv, process) in list(self._services.items()):
-                if name != "Xvfb" and process.poll() is not None:
-                    self._start_again(name, argv)
             self._processes.reap()
+            for name, (argv, process) in list(self._services.items()):
+                if name != "Xvfb" and process.returncode is not None:
+                    self._start_again(name, argv)
 
     def _watch_x_server(self, stop: threading.Event) -> None:
         code = self._services["Xvfb"][1].wait()

@@ -1,5 +1,6 @@
 """Commands in the guest are limited in time and output, and leave nothing behind."""
 
+import ctypes
 import os
 import sys
 import time
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 
 from vm_pool.guest.errors import Refused
 from vm_pool.guest.processes import Kept, Processes
+
+PR_SET_CHILD_SUBREAPER = 36
 
 
 @pytest.fixture
@@ -95,6 +98,25 @@ def test_reaping_does_not_take_the_return_code_of_a_running_command(processes):
         stop.set()
         reaper.join()
     assert codes == [5] * 5
+
+
+def test_orphans_are_collected_however_many_they_are(processes):
+    kernel = ctypes.CDLL(None, use_errno=True)
+    assert kernel.prctl(PR_SET_CHILD_SUBREAPER, 1) == 0
+    try:
+        run(processes, "sh", "-c", "for i in 1 2 3; do (sleep 0.05 &) ; done")
+        deadline = time.monotonic() + 5
+        while _children() and time.monotonic() < deadline:
+            processes.reap()
+            time.sleep(0.01)
+        assert _children() == []
+    finally:
+        kernel.prctl(PR_SET_CHILD_SUBREAPER, 0)
+
+
+def _children() -> list[str]:
+    """Of this process, those that have ended included."""
+    return [pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
 
 
 @given(st.binary(max_size=300), st.integers(0, 100), st.integers(1, 50))
