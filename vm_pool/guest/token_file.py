@@ -1,4 +1,4 @@
-"""The token that clients must know, kept in a file that may be replaced."""
+"""The token that clients must know, kept in a file that may be replaced or written over."""
 
 import contextlib
 import hmac
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class TokenFile:
-    """Replacing the file renews the token, as is done in copies of a machine; without the file the last one stays.
+    """Changing the file renews the token, as is done in copies of a machine; without the file the last one stays.
 
     Raises on making: `OSError`.
     """
@@ -28,4 +28,4 @@ class TokenFile:
         return status.st_ino, status.st_mtime_ns
 
     def _read(self) -> bytes:
-        return f"Bearer {self._path.read_text().strip()}".encode()
+        return b"Bearer " + self._path.read_bytes().strip()

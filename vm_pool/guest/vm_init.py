@@ -40,7 +40,8 @@ class Machine:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.chown(folder, self.user.pw_uid, self.user.pw_gid)
         RUN.chmod(0o755)
-        self._names = {name: NameFile(name) for name in ("machine-id", "hostname", "hosts")}
+        self._token = HeldFile(TOKEN, 0o400, self.user.pw_uid)
+        self._names = {name: name_file(name) for name in ("machine-id", "hostname", "hosts")}
 
     def take_identity(self, hello: bytes) -> None:
         """A `HELLO`'s JSON: token, machine id, hostname, screen size."""
@@ -49,7 +50,7 @@ class Machine:
         self._names["machine-id"].say(facts["machine_id"] + "\n")
         self._names["hostname"].say(facts["hostname"] + "\n")
         self._names["hosts"].say(f"127.0.0.1 localhost {facts['hostname']}\n::1 localhost\n")
-        replace(TOKEN, facts["token"], 0o400, owner=self.user.pw_uid)
+        self._token.say(facts["token"])
         if self._server is None:
             self._server = self._start_server(facts["size"], by_proxy=facts["egress"])
 
@@ -69,37 +70,35 @@ class Machine:
         return subprocess.Popen(command, cwd=home, stdin=subprocess.DEVNULL)
 
 
-class NameFile:
-    """A file of `/etc` that is another one in each copy of a machine.
+class HeldFile:
+    """A file in memory that is another one in each copy of a machine; it is kept open and overwritten.
 
-    It lies in memory and is overwritten: making files on a disk anew is a large part of what a fork does first, in a
-    kernel whose code is still to be translated.
+    Making files anew is a large part of what a fork does first, in a kernel whose code is still to be translated. Who
+    reads it is told first: the guest server hears of no request before the machine has taken its identity.
     """
 
-    def __init__(self, name: str) -> None:
-        path = RUN / name
-        self._fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-        link = Path("/etc", f".{name}.new")
-        link.unlink(missing_ok=True)
-        link.symlink_to(path)
-        link.replace(Path("/etc", name))
+    def __init__(self, path: Path, mode: int, owner: int = 0) -> None:
+        self._fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        os.fchown(self._fd, owner, owner)
+        os.fchmod(self._fd, mode)
+        self._length = 0
 
     def say(self, text: str) -> None:
         data = text.encode()
         os.pwrite(self._fd, data, 0)
-        os.ftruncate(self._fd, len(data))
+        if len(data) != self._length:
+            os.ftruncate(self._fd, len(data))
+            self._length = len(data)
 
 
-def replace(path: Path, text: str, mode: int, *, owner: int = 0) -> None:
-    """Atomically, and never readable by others in between."""
-    partial = path.with_name(f".{path.name}.new")
-    partial.unlink(missing_ok=True)
-    fd = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(fd, "w") as file:
-        file.write(text)
-        os.fchown(file.fileno(), owner, owner)
-        os.fchmod(file.fileno(), mode)
-    partial.replace(path)
+def name_file(name: str) -> HeldFile:
+    """A file of `/etc`, which is a link to it from now on."""
+    file = HeldFile(RUN / name, 0o644)
+    link = Path("/etc", f".{name}.new")
+    link.unlink(missing_ok=True)
+    link.symlink_to(RUN / name)
+    link.replace(Path("/etc", name))
+    return file
 
 
 def set_clock(seconds: float) -> None:

@@ -1,5 +1,7 @@
 """The guest server's token can be renewed under it."""
 
+import os
+
 import pytest
 
 from vm_pool.guest.token_file import TokenFile
@@ -18,6 +20,16 @@ def test_a_replaced_file_renews_it(tmp_path):
     (tmp_path / "new").write_text("second")
     (tmp_path / "new").replace(tmp_path / "token")
     assert (token.admits("Bearer first"), token.admits("Bearer second")) == (False, True)
+
+
+def test_a_file_that_is_written_over_renews_it(tmp_path):
+    file = tmp_path / "token"
+    file.write_text("first")
+    os.utime(file, (1, 1))
+    token = TokenFile(file)
+    with file.open("r+") as opened:
+        opened.write("again")
+    assert (token.admits("Bearer first"), token.admits("Bearer again")) == (False, True)
 
 
 def test_a_file_that_is_taken_away_opens_nothing(tmp_path):
