@@ -44,6 +44,8 @@ _GRACE_S = 10.0
 class _Readiness(Frozen):
     ready: bool
     waiting_for: str | None
+    width: int
+    height: int
 
 
 class GuestInfo(Frozen):
@@ -130,7 +132,6 @@ class GuestMachine:
         except (TimeoutError, GuestTimeout) as error:
             message = f"{self._info.machine_id} was not ready after {timeout_s:g} s; it waited for {waiting_for}"
             raise BootTimeout(message) from error
-        await self._check_size()
         self._attach()
 
     def another_client(self, *, token: str | None = None) -> "GuestMachine":
@@ -261,10 +262,10 @@ class GuestMachine:
         if answer.status not in (200, 503):
             raise self._wire.refusal(answer)
         state = self._wire.parse(answer.body, _Readiness)
+        self._check_size(state)
         return None if state.ready else state.waiting_for or "something it does not name"
 
-    async def _check_size(self) -> None:
-        found = await self._wire.get_json("/v1/info", GuestInfo)
+    def _check_size(self, found: _Readiness) -> None:
         if (found.width, found.height) != (self._info.width, self._info.height):
             message = f"{self._info.machine_id} has a screen of {found.width}x{found.height} px"
             raise GuestError(f"{message}, not the {self._info.width}x{self._info.height} that was asked for")

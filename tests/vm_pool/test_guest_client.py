@@ -18,7 +18,8 @@ from vm_pool.guest_client import GuestMachine, _until_asked_again
 from vm_pool.providers.fake import fake_info
 
 INFO = fake_info("guest-0", width=8, height=4)
-V1_INFO = {"version": 1, "platform": "linux", "width": 8, "height": 4, "user": "user", "home": "/home/user"}
+READY = {"ready": True, "waiting_for": None, "width": 8, "height": 4}
+WAITS = {**READY, "ready": False, "waiting_for": "the window manager"}
 Reply = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -34,8 +35,7 @@ class Guest:
         self.tokens: set[str] = set()
         self.asked: list[tuple[str, bytes]] = []
         self.answers: dict[str, bytes | list[bytes | None] | None] = {
-            "/v1/ready": answer(b'{"ready": true, "waiting_for": null}'),
-            "/v1/info": answer(json.dumps({**V1_INFO, "capabilities": ["v1"]}).encode()),
+            "/v1/ready": answer(json.dumps(READY).encode()),
             "/v1/release": answer(b"{}"),
         }
         self._server: asyncio.Server | None = None
@@ -114,13 +114,13 @@ async def test_every_request_carries_the_token(guest, machine):
 
 
 async def test_ready_says_what_it_waited_for(guest, machine):
-    guest.answers["/v1/ready"] = answer(b'{"ready": false, "waiting_for": "the window manager"}', "503 x")
+    guest.answers["/v1/ready"] = answer(json.dumps(WAITS).encode(), "503 x")
     with pytest.raises(BootTimeout, match=r"guest-0 was not ready after 0.2 s; it waited for the window manager"):
         await machine.ready(0.2)
 
 
 async def test_a_machine_that_takes_its_time_is_asked_less_and_less_often(guest, machine):
-    guest.answers["/v1/ready"] = answer(b'{"ready": false, "waiting_for": "the window manager"}', "503 x")
+    guest.answers["/v1/ready"] = answer(json.dumps(WAITS).encode(), "503 x")
     with pytest.raises(BootTimeout):
         await machine.ready(1)
     assert 10 < len([path for path, _ in guest.asked if path == "/v1/ready"]) < 100
@@ -164,7 +164,7 @@ async def test_a_link_in_the_place_of_the_socket_leads_nowhere(guest, tmp_path):
 
 
 async def test_another_screen_size_than_asked_for_is_an_error(guest, machine):
-    guest.answers["/v1/info"] = answer(json.dumps({**V1_INFO, "width": 9, "capabilities": []}).encode())
+    guest.answers["/v1/ready"] = answer(json.dumps({**READY, "width": 9}).encode())
     with pytest.raises(GuestError, match="9x4 px, not the 8x4"):
         await machine.ready(5)
 

@@ -24,7 +24,8 @@ _MAX_OUTPUT = 64 * 1024 * 1024
 
 def ready(desktop: Desktop, _: Request) -> Response:
     waiting_for = desktop.not_ready()
-    return json_response({"ready": waiting_for is None, "waiting_for": waiting_for}, 503 if waiting_for else 200)
+    size = {"width": desktop.screen.width, "height": desktop.screen.height}
+    return json_response({"ready": not waiting_for, "waiting_for": waiting_for, **size}, 503 if waiting_for else 200)
 
 
 def info(desktop: Desktop, _: Request) -> Response:

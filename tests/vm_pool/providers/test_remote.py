@@ -27,13 +27,14 @@ INFO = {
     "home": "/home/user",
     "capabilities": ["v1", "tree", "flies"],
 }
+READY = {"ready": True, "waiting_for": None, "width": INFO["width"], "height": INFO["height"]}
 
 
 @pytest.fixture
 def guest(httpserver) -> str:
     """URL of a guest that is ready and has our routes, as far as attaching needs them."""
     httpserver.expect_request("/v1/info").respond_with_json(INFO)
-    httpserver.expect_request("/v1/ready").respond_with_json({"ready": True, "waiting_for": None})
+    httpserver.expect_request("/v1/ready").respond_with_json(READY)
     return httpserver.url_for("").rstrip("/")
 
 
@@ -165,8 +166,7 @@ async def test_a_guest_that_is_not_there_is_a_boot_timeout_and_is_given_back(tmp
 async def test_the_token_goes_into_the_header_and_a_wrong_one_is_the_users_mistake(httpserver, tmp_path, monkeypatch):
     def answer(request: Request) -> Response:
         right = request.headers.get("Authorization") == "Bearer right"
-        ready = {"ready": True, "waiting_for": None}
-        return Response(json.dumps(INFO if request.path.endswith("info") else ready), 200 if right else 401)
+        return Response(json.dumps(INFO if request.path.endswith("info") else READY), 200 if right else 401)
 
     for path in ("/v1/info", "/v1/ready"):
         httpserver.expect_request(path).respond_with_handler(answer)
