@@ -105,7 +105,8 @@ class Domain(AnyDomain):
     cpus: float
     """0: one."""
     kernel: Path
-    initrd: Path
+    initrd: Path | None
+    """None: it is not booted."""
     port: Path
 
     def xml(self) -> str:
@@ -121,7 +122,8 @@ class Domain(AnyDomain):
         system = add(root, "os")
         add(system, "type", "hvm", arch="x86_64", machine="q35")
         add(system, "kernel", str(self.kernel))
-        add(system, "initrd", str(self.initrd))
+        if self.initrd:
+            add(system, "initrd", str(self.initrd))
         # The kernel is told of the memory that this host sees too, as of a place to keep files.
         add(system, "cmdline", f"{KERNEL_LINE} memmap={self.screen.size}!{self._screen_address()}")
         self.add_processor(root, translated_mib=_TRANSLATED_MIB, on_reboot="destroy")

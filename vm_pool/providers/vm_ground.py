@@ -16,7 +16,7 @@ from vm_pool.network import check_network
 from vm_pool.provider import Spec
 from vm_pool.providers import vm_accel, vm_cloning, vm_screen
 from vm_pool.providers.vm_domain import Domain, Memory
-from vm_pool.providers.vm_guest_code import initrd_for
+from vm_pool.providers.vm_guest_code import StartFiles, start_files
 from vm_pool.providers.vm_places import INSTALL, VmFolder, VmPlaces
 
 _LEAST_MEMORY_MIB = 384
@@ -27,7 +27,7 @@ class Ground:
     """What machines of an image are started with."""
 
     image: images.Image
-    initrd: Path
+    files: StartFiles
     emulator: Path
     accel: vm_accel.Acceleration
     cloning: vm_cloning.Cloning
@@ -58,8 +58,8 @@ class Grounds:
             raise ConfigError(f"{image.id} is for sandboxes; name it {image.name!r} to have it as a virtual machine")
         if image.id not in self._known:
             accel = vm_accel.choose(Path(emulator), image.kernel, image.initrd)
-            initrd, cloning = initrd_for(self._places, image), self._cloning or vm_cloning.cloning_of(Path(emulator))
-            self._known[image.id] = Ground(image, initrd, Path(emulator), accel, cloning)
+            cloning = self._cloning or vm_cloning.cloning_of(Path(emulator))
+            self._known[image.id] = Ground(image, start_files(self._places, image), Path(emulator), accel, cloning)
         return self._known[image.id]
 
 
@@ -76,8 +76,8 @@ def describe(folder: VmFolder, state: DiskState, ground: Ground, memory: Memory,
         screen=vm_screen.shared_screen(folder.screen, state.spec.width, state.spec.height),
         cpus=state.spec.cpus,
         emulator=ground.emulator,
-        kernel=ground.image.kernel,
-        initrd=ground.initrd,
+        kernel=ground.files.kernel_stub if incoming else ground.image.kernel,
+        initrd=None if incoming else ground.files.initrd,
         disk=folder.disk,
         port=folder.port(start),
         console=folder.console,

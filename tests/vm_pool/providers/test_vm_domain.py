@@ -70,6 +70,11 @@ def test_memory_is_anonymous_shared_or_copied_on_write(memory, kept):
     assert (made["id"], made["size"]) == ("mem", 768 << 20)
 
 
+def test_a_machine_that_waits_for_its_memory_is_given_no_initramfs():
+    assert described().findtext("os/initrd") == "/i"
+    assert described(initrd=None).find("os/initrd") is None
+
+
 @pytest.mark.parametrize(("mib", "gib"), [(384, 4), (2815, 4), (2816, 5), (3072, 5), (3073, 6), (8192, 10)])
 def test_the_screen_is_shared_above_all_other_memory(mib, gib):
     root = described(memory=Memory(mib=mib))
