@@ -25,7 +25,7 @@ from vm_pool.machine import Machine
 from vm_pool.network import parse_network
 from vm_pool.owner import this_process
 from vm_pool.provider import Evidence, Footprint, Snapshot, Spec, Stray
-from vm_pool.providers import keeping, vm_cloning, vm_disk, vm_saving, vm_screen
+from vm_pool.providers import keeping, vm_cloning, vm_disk, vm_rest, vm_saving, vm_screen
 from vm_pool.providers.vm_channel import HostChannel, Identity
 from vm_pool.providers.vm_domain import Domain, Memory
 from vm_pool.providers.vm_ground import Ground, Grounds, describe
@@ -363,7 +363,8 @@ class LibvirtProvider:
 
         source = running.folder if goes_on else folder
         saving = partial(vm_saving.save, running.vm, source, folder, way, goes_on=goes_on)
-        self.pauses_ms[state.id] = 1000 * await asyncio.to_thread(saving)
+        async with vm_rest.at_rest(running.machine, running.vm.pid):
+            self.pauses_ms[state.id] = 1000 * await asyncio.to_thread(saving)
         if goes_on:
             running.channel.set_clock()
         if way == "fork":
