@@ -72,7 +72,7 @@ async def one_machine(machine: Machine, plan: Plan, findings: Findings) -> None:
         texts = [await machine.perform([Text(text=HUNDRED)]) for _ in range(plan.inputs)]
         findings.add("type100_ms", *(receipt.milliseconds for receipt in texts))
     with findings.unless_it_cannot("settle_ms"):
-        await machine.settle()
+        await _calm(machine, plan.window_s)  # what was typed may take long to be written
         findings.add("settle_ms", *[(await machine.settle()).seconds * 1000 for _ in range(plan.settles)])
 
 
@@ -157,6 +157,14 @@ async def _guest_grabs(machine: Machine, count: int) -> list[float]:
             f"{machine.info.machine_id}: its frame reader could not be timed: {done.stderr.strip()[-200:]}"
         )
     return [float(value) for value in json.loads(done.stdout)]
+
+
+async def _calm(machine: Machine, timeout_s: float) -> None:
+    """Raises: `GuestError` when its screen moves for ever."""
+    deadline = time.monotonic() + timeout_s
+    while not (settled := await machine.settle()).quiet:
+        if time.monotonic() >= deadline:
+            raise GuestError(f"{machine.info.machine_id} did not come to rest within {timeout_s:g} s: {settled.reason}")
 
 
 async def _frame(machine: Machine) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks.pool_speed import Plan, build_plan, measure, quick
+from benchmarks.pool_speed.desk import one_machine
 from benchmarks.pool_speed.plan import GROWTH_MEMORY_MIB, GROWTH_N
 from benchmarks.pool_speed.probes import cpu_seconds
 from benchmarks.pool_speed.samples import Findings, pss_mib, summarise
@@ -17,7 +18,7 @@ from vm_pool.provider import Snapshot, Spec
 from vm_pool.providers import make_provider
 from vm_pool.providers.fake import FakeMachine, FakeProvider
 from vm_pool.providers.fake_desktop import FakeDesktop, Script
-from vm_pool.types import Box, Window
+from vm_pool.types import Box, Settled, Window
 
 FEW = Plan(
     single=1,
@@ -278,3 +279,15 @@ async def test_a_short_plan_measures_every_metric_of_real_desktops():
     assert report["absent"] == {}
     assert {"pss_mib_each", "idle_cpu_percent_all"} <= set(report["growth"]["n"][0])
     assert notes
+
+
+async def test_a_screen_that_never_rests_has_no_time_to_settle():
+    class Restless(FakeMachine):
+        async def settle(self, *, quiet_ms: int = 150, timeout_ms: int = 3000) -> Settled:
+            return Settled(quiet=False, seconds=timeout_ms / 1000, reason=f"moved within {quiet_ms} ms")
+
+    machine = Restless(script=Script(on_event=draw))
+    with_window(machine)
+    findings = Findings()
+    await one_machine(machine, FEW, findings)
+    assert "did not come to rest within 0.05 s: moved within 150 ms" in findings.absent["settle_ms"]
