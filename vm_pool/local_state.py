@@ -25,7 +25,7 @@ from pydantic import ValidationError
 
 from vm_pool.errors import ConfigError, HostUnfit
 from vm_pool.owner import Owner, this_process
-from vm_pool.provider import Spec, Stray
+from vm_pool.provider import Spec
 from vm_pool.relaunch import Programs
 from vm_pool.types import Frozen
 
@@ -35,8 +35,6 @@ HOST_UID = 60_973
 STATE_FILE = "state.json"
 SOCKET_NAME, TOKEN_NAME = "guest.sock", "token"
 EGRESS_SOCKET = "egress.sock"
-BEING_MADE = timedelta(minutes=2)
-"""For so long a folder without a state file is left alone."""
 LONGEST_SOCKET_PATH = 100
 """Bytes; the kernel takes 107."""
 _LONGEST_TOKEN = 100
@@ -162,6 +160,10 @@ class Places:
             home = MachineFolder(self.machines, runtime).disk_link.readlink().parent
             return home == self.machines or not home.exists()
         return True
+
+    def machine_folders(self) -> dict[str, Path]:
+        """By machine id: the disk's, or the runtime's where the disk is gone."""
+        return {path.name: path for path in [*self.runtimes(), *folders_in(self.machines)]}
 
     def machine(self, machine_id: str) -> MachineFolder:
         return MachineFolder(self.machines / machine_id, self.runtime / machine_id)
@@ -304,46 +306,6 @@ def read_state(folder: Path) -> DiskState | None:
     with contextlib.suppress(OSError, ValidationError):
         return DiskState.model_validate_json((folder / STATE_FILE).read_bytes())
     return None
-
-
-def stray_of(folder: Path, kind: Literal["machine", "snapshot"], size: int) -> Stray | None:
-    """What a folder holds; without a readable state file it is being made, or was cut short while it was made.
-
-    Its name is its id: a folder that was cut short while it was deleted has another than its state says. None when it
-    went meanwhile.
-    """
-    state = read_state(folder)
-    if state is None:
-        return _nameless(folder, kind, size)
-    return Stray(
-        kind=kind,
-        id=folder.name,
-        owner_pid=state.owner.pid if state.owner else None,
-        owner_alive=state.owner is not None and state.owner.alive,
-        created=state.created,
-        expires=state.expires,
-        labels=state.labels,
-        image=state.image_id,
-        path=str(folder),
-        bytes_on_disk=size,
-    )
-
-
-def _nameless(folder: Path, kind: Literal["machine", "snapshot"], size: int) -> Stray | None:
-    try:
-        changed = datetime.fromtimestamp(folder.stat().st_mtime, tz=UTC)
-    except FileNotFoundError:
-        return None
-    return Stray(
-        kind=kind,
-        id=folder.name,
-        owner_pid=None,
-        owner_alive=False,
-        created=changed,
-        expires=changed + BEING_MADE,
-        path=str(folder),
-        bytes_on_disk=size,
-    )
 
 
 def _runtime_base() -> Path:

@@ -67,7 +67,7 @@ def last_words(folder: VmFolder) -> str:
 
 
 def has_ended(process_fd: int) -> bool:
-    return process_fd < 0 or bool(select.select([process_fd], [], [], 0)[0])
+    return bool(select.select([process_fd], [], [], 0)[0])
 
 
 def end_elsewhere(folder: Path) -> None:
