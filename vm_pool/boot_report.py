@@ -8,8 +8,9 @@ from pathlib import Path
 
 from vm_pool.errors import BootTimeout, MachineLost
 from vm_pool.framebuffer import FRAMEBUFFER_NAME, BadFramebuffer, Framebuffer
-from vm_pool.local_state import MachineFolder, pool_folder, read_state, read_token
+from vm_pool.local_state import MachineFolder, pool_folder, read_state
 from vm_pool.provider import Evidence, Explains
+from vm_pool.runtime_folder import read_token
 from vm_pool.shield import shielded
 from vm_pool.types import Frame, Frozen
 

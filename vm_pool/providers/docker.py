@@ -28,9 +28,7 @@ from vm_pool.local_state import (
     default_places,
     make_folder_for_machine,
     make_passage,
-    make_runtime,
     new_id,
-    read_token,
     state_of_new,
     write_state,
 )
@@ -43,6 +41,7 @@ from vm_pool.providers.docker_daemon import Daemon, NotInDocker, aside
 from vm_pool.providers.machines import Machines
 from vm_pool.providers.sandbox_seccomp import filter_bytes
 from vm_pool.relaunch import Programs, programs_of, relaunch
+from vm_pool.runtime_folder import make_runtime, read_token
 from vm_pool.shield import shielded
 
 

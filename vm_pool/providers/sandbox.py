@@ -31,7 +31,6 @@ from vm_pool.local_state import (
     Places,
     default_places,
     folders_in,
-    make_runtime,
     new_id,
     read_state,
     state_of_new,
@@ -55,6 +54,7 @@ from vm_pool.providers.sandbox_cgroup import (
 from vm_pool.providers.sandbox_machine import Running, end, end_elsewhere, standing_still, start_failure
 from vm_pool.providers.sandbox_seccomp import filter_bytes
 from vm_pool.relaunch import programs_of, relaunch
+from vm_pool.runtime_folder import make_runtime
 from vm_pool.shield import shielded
 
 TOOLS = {"bwrap": "bubblewrap", "unshare": "util-linux", "setpriv": "util-linux", "prlimit": "util-linux"}
