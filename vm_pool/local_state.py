@@ -12,7 +12,6 @@
 import contextlib
 import os
 import secrets
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,6 +21,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from vm_pool.errors import ConfigError, HostUnfit
+from vm_pool.host_files import replace_text
 from vm_pool.owner import Owner, this_process
 from vm_pool.provider import Spec
 from vm_pool.relaunch import Programs
@@ -260,9 +260,7 @@ def state_of_new(machine_id: str, spec: Spec, image_id: str) -> DiskState:
 
 def write_state(folder: Path, state: DiskState) -> None:
     """Atomically, and readable by this user alone."""
-    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as file:
-        file.write(state.model_dump_json(indent=1))
-    Path(file.name).replace(folder / STATE_FILE)
+    replace_text(folder / STATE_FILE, state.model_dump_json(indent=1))
 
 
 def read_state(folder: Path) -> DiskState | None:

@@ -1,11 +1,11 @@
 """The part of a running machine that lies on tmpfs: its socket, its token and its frames."""
 
-import contextlib
 import hashlib
 import os
 import re
 
 from vm_pool.errors import ConfigError
+from vm_pool.host_files import start_of
 from vm_pool.local_state import (
     LONGEST_SOCKET_PATH,
     MachineFolder,
@@ -42,9 +42,5 @@ def read_token(folder: MachineFolder) -> str | None:
 
     The guest owns the folder that it lies in: it may have put a link there, for us to send it what the link leads to.
     """
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        fd = os.open(folder.token, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(fd, "rb") as file:
-            token = file.read(_LONGEST_TOKEN).decode("ascii")
-        return token if re.fullmatch(r"[A-Za-z0-9_-]{16,}", token) else None
-    return None
+    token = start_of(folder.token, _LONGEST_TOKEN)
+    return token.decode("ascii") if re.fullmatch(rb"[A-Za-z0-9_-]{16,}", token) else None

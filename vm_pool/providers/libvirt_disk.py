@@ -31,12 +31,12 @@ from vm_pool.providers.foreign_machine import CardMachine
 from vm_pool.providers.machines import Machines
 from vm_pool.providers.remote_guest import attach
 from vm_pool.providers.vm_accel import why_no_kvm
+from vm_pool.providers.vm_cloning import EMULATOR
 from vm_pool.providers.vm_hypervisor import Vm
 from vm_pool.providers.vm_places import INSTALL, VmFolder, VmPlaces, default_vm_places
 from vm_pool.providers.vm_use import HypervisorUse
 from vm_pool.shield import shielded
 
-_EMULATOR = "qemu-system-x86_64"
 _FIRMWARE = Path("/usr/share/OVMF")
 _RESTORE_S = 120.0
 """How long the guest server of a fork may take to answer."""
@@ -213,7 +213,7 @@ def _absolute(image: str) -> str:
 def _prepare(image: str) -> ForeignDisk:
     """Raises: `ConfigError`, `HostUnfit` with the command that mends it."""
     what = read_foreign_disk(image)
-    if shutil.which(_EMULATOR) is None:
+    if shutil.which(EMULATOR) is None:
         raise HostUnfit(f"QEMU is missing; run: {INSTALL}")
     if what.firmware == "uefi" and not _firmware("CODE").exists():
         raise HostUnfit("UEFI firmware is missing; run: sudo apt-get install -y ovmf")
@@ -256,7 +256,7 @@ def _domain(folder: VmFolder, state: DiskState, what: ForeignDisk, *, incoming: 
         accel="kvm"
         if why_no_kvm(Path("/proc/cpuinfo").read_text(encoding="utf-8"), Path("/dev/kvm")) is None
         else "tcg",
-        emulator=Path(shutil.which(_EMULATOR) or _EMULATOR),
+        emulator=Path(shutil.which(EMULATOR) or EMULATOR),
         what=what,
         memory_mib=what.memory_mib or state.spec.memory_mib or Spec().memory_mib,
         cpus=what.cpus or max(1, round(state.spec.cpus)),

@@ -7,8 +7,8 @@ import signal
 import subprocess
 from pathlib import Path
 
+from vm_pool.host_files import end_of
 from vm_pool.local_state import DiskState, write_state
-from vm_pool.output import end_of
 from vm_pool.providers.vm_places import VmFolder
 
 _LAST_BYTES = 4000
