@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from functools import cache
+from functools import cached_property
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -10,29 +10,39 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from llm.chat import Message
 
 _TURN = re.compile(r"^=== (user|assistant)\n", re.MULTILINE)
-_FOLDER = Path(__file__).parent / "prompts"
 
 
-@cache
-def _environment() -> Environment:
-    loader = FileSystemLoader(_FOLDER)
-    return Environment(  # noqa: S701 - plain text for a model, no page
-        loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, auto_reload=False
-    )
+class Prompts:
+    """Those of a folder: `NAME.md`, a purpose each."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def render(self, name: str, **values: object) -> str:
+        """Fill one. Raises: `jinja2.UndefinedError` when a value is missing."""
+        return self._environment.get_template(f"{name}.md").render(values).strip()
+
+    def turns(self, name: str, **values: object) -> tuple[Message, ...]:
+        """A conversation: example turns, each under a line `=== user` or `=== assistant`."""
+        _, *parts = _TURN.split(self.render(name, **values))
+        said = zip(parts[::2], parts[1::2], strict=True)
+        return tuple(Message.of("user" if who == "user" else "assistant", text.strip()) for who, text in said)
+
+    def hashes(self) -> dict[str, str]:
+        """sha256 of each by name, for the record of a run."""
+        paths = sorted(self._folder.glob("*.md"))
+        return {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+    @cached_property
+    def _environment(self) -> Environment:
+        return Environment(  # noqa: S701 - plain text for a model, no page
+            loader=FileSystemLoader(self._folder),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
 
 
-def render(name: str, **values: object) -> str:
-    """Fill `prompts/NAME.md`. Raises: `jinja2.UndefinedError` when a value is missing."""
-    return _environment().get_template(f"{name}.md").render(values).strip()
-
-
-def turns(name: str, **values: object) -> tuple[Message, ...]:
-    """A conversation written in `prompts/NAME.md`: example turns, each under a line `=== user` or `=== assistant`."""
-    _, *parts = _TURN.split(render(name, **values))
-    said = zip(parts[::2], parts[1::2], strict=True)
-    return tuple(Message.of("user" if who == "user" else "assistant", text.strip()) for who, text in said)
-
-
-def prompt_hashes() -> dict[str, str]:
-    """sha256 of each prompt file by name, for the record of a run."""
-    return {p.stem: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(_FOLDER.glob("*.md"))}
+_OURS = Prompts(Path(__file__).parent / "prompts")
+render, turns, prompt_hashes = _OURS.render, _OURS.turns, _OURS.hashes

@@ -27,8 +27,9 @@ from llm.chat import (
     ToolCall,
     ToolResult,
 )
-from llm.client import Answer, Create, Endpoint, HttpModel, WireReply, http_client, read_body
+from llm.client import Answer, Create, Endpoint, HttpModel, WireReply, read_body
 from llm.errors import Refused
+from llm.http_client import http_client
 from llm.settings import Settings
 from llm.wire import dumps
 

@@ -21,9 +21,10 @@ from typing import IO
 import httpx2
 
 from llm.chat import Abilities, ChatModel, Completion, Request
-from llm.client import Endpoint, HttpModel, http_client
+from llm.client import Endpoint, HttpModel
 from llm.control_tokens import defused
 from llm.errors import ConfigError, Unavailable
+from llm.http_client import http_client
 from llm.openai_chat import ChatWire
 from llm.pricing import FREE
 from llm.pull import model_path

@@ -1,14 +1,9 @@
 """The page of a run: `report.html`, made from the run folder alone, with everything in one file and no script."""
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from agent_s3.paths import RunPaths
 from agent_s3.record import write_atomically
@@ -18,11 +13,11 @@ from llm.chat import Usage
 from viewer.album import Album
 from viewer.board import STATE_WORDS
 from viewer.orders import resume_command
+from viewer.page import fill, style
 from viewer.plain import amount, duration, money, plain, plain_lines, size, tokens
 from viewer.report_data import RunRecord, load, pictures_by_weight, text_diff, worth_showing
 from vm_pool.types import FileChange
 
-TEMPLATES = Path(__file__).with_name("templates")
 METHODS = {
     "mcq": "one written answer over all candidates",
     "mcq_logprobs": "letter probabilities, averaged over orders",
@@ -50,24 +45,19 @@ def render(record: RunRecord) -> str:
             album.add_file(rollout.paths.crop(step.index, "before"))
             album.add_file(rollout.paths.crop(step.index, "after"))
     screen = f".screen{{aspect-ratio:{record.config.width}/{record.config.height}}}"
-    css = "\n".join((TEMPLATES.joinpath("report.css").read_text(encoding="utf-8"), screen, album.encode()))
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            run=record,
-            config=record.config,
-            verdict=record.verdict,
-            result=record.result,
-            winner=record.winner,
-            total=sum(record.usage.values(), Usage()),
-            seconds=_seconds(record),
-            album=album,
-            css=Markup(css),  # noqa: S704  # our own file, two integers and base64
-            css_hash=base64.b64encode(hashlib.sha256(css.encode()).digest()).decode("ascii"),
-            resume=resume_command(record.paths.root),
-        )
-    )
+    values = {
+        "run": record,
+        "config": record.config,
+        "verdict": record.verdict,
+        "result": record.result,
+        "winner": record.winner,
+        "total": sum(record.usage.values(), Usage()),
+        "seconds": _seconds(record),
+        "album": album,
+        "resume": resume_command(record.paths.root),
+    }
+    css = "\n".join((style("report.css"), screen, album.encode()))  # with two integers and base64 of the run
+    return fill("report.html.j2", values, css=css, words=_WORDS, filters=_FILTERS)
 
 
 def _seconds(record: RunRecord) -> dict[str, float]:
@@ -82,20 +72,7 @@ def _sorted_changes(files: Sequence[FileChange]) -> Sorted:
     return sort_out(worth_showing(files))
 
 
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(_GLOBALS)
-    environment.filters.update(_FILTERS)
-    return environment
-
-
-_GLOBALS: dict[str, Any] = {"METHODS": METHODS, "STATE_WORDS": STATE_WORDS, "diff": text_diff}
+_WORDS: dict[str, Any] = {"METHODS": METHODS, "STATE_WORDS": STATE_WORDS, "diff": text_diff}
 _FILTERS: dict[str, Any] = {
     "action": action_words,
     "amount": amount,

@@ -1,21 +1,16 @@
 """The page of `pool bench --html`: figures and charts of one report, in one file that loads nothing, without script."""
 
-import base64
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
 from agent_s3.record import write_atomically
 from viewer import charts
+from viewer.page import fill, style
 from viewer.plain import plain
 from viewer.speeds import METRICS, group_of
 
-TEMPLATES = Path(__file__).with_name("templates")
 GROWTH = {
     "n": ("machines forked at once", ("all_ms", "clones_per_s", "pss_mib_each", "idle_cpu_percent_all")),
     "memory_mib": ("MiB of memory of each machine", ("fork_ms", "branch_ms", "branch_pause_ms", "pss_mib_n1")),
@@ -44,20 +39,14 @@ def write(path: Path, report: Mapping[str, Any], command: str) -> None:
 
 def render(report: Mapping[str, Any], command: str) -> str:
     """The page as text."""
-    css = "\n".join(TEMPLATES.joinpath(name).read_text(encoding="utf-8") for name in ("report.css", "speed.css"))
-    return (
-        _environment()
-        .get_template("speed.html.j2")
-        .render(
-            report=report,
-            command=command,
-            groups=_groups(report["metrics"]),
-            growth=_growth(report.get("growth", {})),
-            raw=json.dumps(report, indent=2),
-            css=Markup(css),  # noqa: S704  # our own files
-            css_hash=base64.b64encode(hashlib.sha256(css.encode()).digest()).decode("ascii"),
-        )
-    )
+    values = {
+        "report": report,
+        "command": command,
+        "groups": _groups(report["metrics"]),
+        "growth": _growth(report.get("growth", {})),
+        "raw": json.dumps(report, indent=2),
+    }
+    return fill("speed.html.j2", values, css=style("report.css", "speed.css"), words=_WORDS, filters=_FILTERS)
 
 
 def _groups(metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -89,17 +78,5 @@ def _growth(growth: Mapping[str, Any]) -> list[dict[str, Any]]:
     return entries
 
 
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(_GLOBALS)
-    environment.filters.update({"line": plain, "number": charts.number})
-    return environment
-
-
-_GLOBALS: dict[str, Any] = {"COLUMNS": COLUMNS, "WIDTH": charts.WIDTH, "LINES_WIDTH": charts.LINES_WIDTH}
+_WORDS: dict[str, Any] = {"COLUMNS": COLUMNS, "WIDTH": charts.WIDTH, "LINES_WIDTH": charts.LINES_WIDTH}
+_FILTERS: dict[str, Any] = {"line": plain, "number": charts.number}

@@ -2,22 +2,18 @@
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from types import TracebackType
-from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.constrain import Constrain
-from rich.live import Live
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from bbon.types import FactsFound, Judged, PhaseBegan, RolloutBegan, RolloutOver, RunEvent, StepTaken, Verdict
 from viewer.board import STATE_WORDS, Board, Row, advance, fact_of, new_board, step_words
+from viewer.live import REFRESH_PER_SECOND, LiveDisplay
 from viewer.plain import amount, duration, money, plain, tokens
 
-REFRESH_PER_SECOND = 8
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 ECHO_ROOM = 4
 """Columns left free at the right, so that the terminal's echo of ^C does not break a line."""
@@ -30,49 +26,20 @@ LINES_BESIDE_ROWS = 8
 _STYLES = {"waiting": "dim", "running": "cyan", "done": "green", "fail": "yellow", "step_limit": "yellow"}
 
 
-class LiveRun:
-    """Shows a run while it happens: a context manager, and the listener of its events.
-
-    Never raises from a call: a terminal that went away must not stop a run.
-    """
+class LiveRun(LiveDisplay):
+    """Shows a run while it happens, and is the listener of its events."""
 
     def __init__(self, n: int, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._console = console
+        super().__init__(console)
         self._clock = clock
         self.board: Board = new_board(n, clock())
-        self._live: Live | None = None
-
-    def __enter__(self) -> Self:
-        if self._console.is_terminal:
-            self._live = Live(
-                get_renderable=self._render,
-                console=self._console,
-                refresh_per_second=REFRESH_PER_SECOND,
-                vertical_overflow="crop",
-            )
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live is not None:
-            with suppress(OSError):  # the terminal was closed; what is left of the run must go on
-                self._live.stop()
 
     def __call__(self, event: RunEvent) -> None:
         now = self._clock()
         self.board = advance(self.board, event, now)
         if self._live is None:
-            with suppress(OSError):  # the reader of a pipe went away
-                for line in event_lines(event):
-                    self._console.print(Text(f"[{now - self.board.began:7.1f} s] {line}"), soft_wrap=True)
-
-    def stopping(self, first: bool) -> None:
-        """Say that a signal was heard."""
-        line = "stopping: saving the record and the machines" if first else "still stopping; this takes seconds"
-        with suppress(OSError):
-            self._console.print(Text(line))
+            for line in event_lines(event):
+                self.say(f"[{now - self.board.began:7.1f} s] {line}")
 
     def _render(self) -> RenderableType:
         display = render(self.board, self._clock(), height=self._console.height, width=self._console.width)

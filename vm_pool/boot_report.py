@@ -1,6 +1,5 @@
 """Why a machine did not become ready: what it said and showed last, gathered before its folder is deleted."""
 
-import os
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
@@ -8,8 +7,10 @@ from pathlib import Path
 
 from vm_pool.errors import BootTimeout, MachineLost
 from vm_pool.framebuffer import FRAMEBUFFER_NAME, BadFramebuffer, Framebuffer
-from vm_pool.local_state import MachineFolder, pool_folder, read_state, read_token
+from vm_pool.host_files import end_of
+from vm_pool.local_state import MachineFolder, pool_folder, read_state
 from vm_pool.provider import Evidence, Explains
+from vm_pool.runtime_folder import read_token
 from vm_pool.shield import shielded
 from vm_pool.types import Frame, Frozen
 
@@ -57,12 +58,7 @@ def summed_up(report: BootReport | None, *, attempts: int, elapsed_s: float) -> 
 
 def tail_of(path: Path, *, without: str = "") -> str:
     """The last lines of a file that a machine writes, printable; "" when there is none. `without`: a secret."""
-    with suppress(OSError):
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(fd, "rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
-            return printable(file.read(TAIL_BYTES), without=without)
-    return ""
+    return printable(end_of(path, TAIL_BYTES), without=without)
 
 
 def printable(said: bytes, *, without: str = "") -> str:

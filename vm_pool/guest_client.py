@@ -8,22 +8,19 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
-from pydantic import FailFast, Field
 
 from vm_pool.errors import BootTimeout, GuestError, GuestTimeout, MachineError, MachineLost
 from vm_pool.events import InputEvent
 from vm_pool.framebuffer import BadFramebuffer, Framebuffer, rgb_of_bgrx
+from vm_pool.guest_answers import Launched, Nothing, Readiness, Seen, Started, Written
 from vm_pool.guest_wire import DEFAULT_TIMEOUT_S, FILE_LIMIT, GuestWire
 from vm_pool.machine import DEFAULT_OUTPUT_LIMIT
-from vm_pool.osworld_client import OSWorldMachine
 from vm_pool.types import (
     Completed,
-    FileChanges,
     Frame,
-    Frozen,
     Look,
     LookPart,
     MachineInfo,
@@ -39,49 +36,6 @@ _READY_SHARE = 0.05
 """Of the time waited so far: sixteen machines that start at once would else spend much of it answering that they do."""
 _GRACE_S = 10.0
 """What the guest may take beyond the time that a command or a wait was given."""
-
-
-class _Readiness(Frozen):
-    ready: bool
-    waiting_for: str | None
-    width: int
-    height: int
-
-
-class GuestInfo(Frozen):
-    """What a guest says about itself at `/v1/info`."""
-
-    version: Literal[1]
-    platform: str
-    width: int
-    height: int
-    user: str
-    home: str
-    capabilities: Annotated[frozenset[str], FailFast()]
-
-
-class _Seen(Frozen):
-    pointer: tuple[int, int] | None = None
-    tree: Tree | None = None
-    windows: tuple[Window, ...] | None = Field(default=None, fail_fast=True)
-    clipboard: str | None = None
-    files: FileChanges | None = None
-
-
-class _Started(Frozen):
-    pid: int
-
-
-class _Launched(Frozen):
-    launched: Annotated[list[Annotated[list[str], FailFast()]], FailFast()]
-
-
-class _Written(Frozen):
-    bytes_written: int = Field(alias="bytes")
-
-
-class _Nothing(Frozen):
-    pass
 
 
 class GuestMachine:
@@ -140,7 +94,7 @@ class GuestMachine:
 
     async def launched(self) -> list[list[str]]:
         """Command lines that `launch` started, oldest first."""
-        return (await self._wire.get_json("/v1/launched", _Launched)).launched
+        return (await self._wire.get_json("/v1/launched", Launched)).launched
 
     def lose(self, reason: str) -> None:
         self._wire.lose(reason)
@@ -166,7 +120,7 @@ class GuestMachine:
         """Let go of held keys and close the connections; idempotent, and silent when the machine is gone."""
         if self._presence is not None:
             with contextlib.suppress(MachineError):
-                await self._wire.post_json("/v1/release", {}, _Nothing, timeout_s=2.0)
+                await self._wire.post_json("/v1/release", {}, Nothing, timeout_s=2.0)
             self._presence.close()
             self._presence = None
         if self._framebuffer is not None:
@@ -213,7 +167,7 @@ class GuestMachine:
 
     async def launch(self, argv: Sequence[str], *, cwd: str | None = None) -> int:
         body = {"request_id": _fresh_id(), "argv": list(argv), "cwd": cwd}
-        return (await self._wire.post_json("/v1/launch", body, _Started)).pid
+        return (await self._wire.post_json("/v1/launch", body, Started)).pid
 
     async def read(self, path: str, *, max_bytes: int | None = None) -> bytes:
         limit = FILE_LIMIT if max_bytes is None else max_bytes
@@ -222,7 +176,7 @@ class GuestMachine:
 
     async def write(self, path: str, data: bytes, *, mode: int = 0o644) -> None:
         answer = await self._wire.ok("PUT", "/v1/write", query={"path": path, "mode": f"{mode:o}"}, body=data)
-        if self._wire.parse(answer, _Written).bytes_written != len(data):
+        if self._wire.parse(answer, Written).bytes_written != len(data):
             raise GuestError(f"{self._info.machine_id}: {path!r} was not written whole")
 
     async def tree(self) -> Tree:
@@ -251,7 +205,7 @@ class GuestMachine:
         return (await self._look(["clipboard"], None)).clipboard
 
     async def set_clipboard(self, text: str) -> None:
-        await self._wire.post_json("/v1/clipboard", {"text": text}, _Nothing)
+        await self._wire.post_json("/v1/clipboard", {"text": text}, Nothing)
 
     async def _waiting_for(self, timeout_s: float) -> str | None:
         """What is still missing; None when the desktop is ready."""
@@ -261,11 +215,11 @@ class GuestMachine:
             return "its control server"
         if answer.status not in (200, 503):
             raise self._wire.refusal(answer)
-        state = self._wire.parse(answer.body, _Readiness)
+        state = self._wire.parse(answer.body, Readiness)
         self._check_size(state)
         return None if state.ready else state.waiting_for or "something it does not name"
 
-    def _check_size(self, found: _Readiness) -> None:
+    def _check_size(self, found: Readiness) -> None:
         if (found.width, found.height) != (self._info.width, self._info.height):
             message = f"{self._info.machine_id} has a screen of {found.width}x{found.height} px"
             raise GuestError(f"{message}, not the {self._info.width}x{self._info.height} that was asked for")
@@ -312,30 +266,14 @@ class GuestMachine:
         bgrx = np.frombuffer(body, np.uint8).reshape(height, width, 4)
         return Frame(await asyncio.to_thread(rgb_of_bgrx, bgrx), time.time())
 
-    async def _look(self, parts: Sequence[str], files_since: str | None) -> _Seen:
+    async def _look(self, parts: Sequence[str], files_since: str | None) -> Seen:
         body = {"parts": list(parts), "files_since": files_since}
-        return await self._wire.post_json("/v1/look", body, _Seen, timeout_s=DEFAULT_TIMEOUT_S)
+        return await self._wire.post_json("/v1/look", body, Seen, timeout_s=DEFAULT_TIMEOUT_S)
 
     def _given(self, value: T | None, what: str) -> T:
         if value is None:
             raise GuestError(f"{self._info.machine_id}: the guest gave no {what}")
         return value
-
-
-async def connect(info: MachineInfo, *, url: str, token: str, timeout_s: float) -> "GuestMachine | OSWorldMachine":
-    """The machine at a URL: by `/v1/` when its guest has it, else by the OSWorld routes.
-
-    Raises: `BootTimeout` when nobody answers in time.
-    """
-    machine = GuestMachine(info, url=url, token=token)
-    try:
-        await machine.ready(timeout_s)
-    except GuestError:
-        await machine.aclose()
-        plain = OSWorldMachine(info, url=url, token=token)
-        await plain.ready(timeout_s)
-        return plain
-    return machine
 
 
 def _until_asked_again(waited_s: float) -> float:

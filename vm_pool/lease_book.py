@@ -7,7 +7,6 @@ the holder learns of it, should it wake up.
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import ValidationError
 
+from vm_pool.host_files import replace_text
 from vm_pool.local_state import pool_folder
 from vm_pool.owner import Owner
 from vm_pool.types import Frozen
@@ -76,9 +76,7 @@ class LeaseBook:
     def enter(self, note: LeaseNote) -> None:
         """Atomically, in place of an earlier note of the same machine by this process."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=self.folder, prefix=".", delete=False, encoding="utf-8") as file:
-            file.write(note.model_dump_json())
-        Path(file.name).replace(self._path(note))
+        replace_text(self._path(note), note.model_dump_json())
 
     def renew(self, note: LeaseNote, now: datetime) -> bool:
         """False when it was taken away. When the whole folder was, which is no collection, it is entered again."""

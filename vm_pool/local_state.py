@@ -10,11 +10,8 @@
 """
 
 import contextlib
-import hashlib
 import os
-import re
 import secrets
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,8 +21,9 @@ from typing import Literal
 from pydantic import ValidationError
 
 from vm_pool.errors import ConfigError, HostUnfit
+from vm_pool.host_files import replace_text
 from vm_pool.owner import Owner, this_process
-from vm_pool.provider import Spec, Stray
+from vm_pool.provider import Spec
 from vm_pool.relaunch import Programs
 from vm_pool.types import Frozen
 
@@ -35,11 +33,8 @@ HOST_UID = 60_973
 STATE_FILE = "state.json"
 SOCKET_NAME, TOKEN_NAME = "guest.sock", "token"
 EGRESS_SOCKET = "egress.sock"
-BEING_MADE = timedelta(minutes=2)
-"""For so long a folder without a state file is left alone."""
 LONGEST_SOCKET_PATH = 100
 """Bytes; the kernel takes 107."""
-_LONGEST_TOKEN = 100
 
 
 class DiskState(Frozen):
@@ -163,6 +158,10 @@ class Places:
             return home == self.machines or not home.exists()
         return True
 
+    def machine_folders(self) -> dict[str, Path]:
+        """By machine id: the disk's, or the runtime's where the disk is gone."""
+        return {path.name: path for path in [*self.runtimes(), *folders_in(self.machines)]}
+
     def machine(self, machine_id: str) -> MachineFolder:
         return MachineFolder(self.machines / machine_id, self.runtime / machine_id)
 
@@ -229,39 +228,6 @@ def make_passage(folder: Path) -> None:
         folder.chmod(0o710)
 
 
-def make_runtime(folder: MachineFolder, token: str) -> None:
-    """The tmpfs part: a directory for socket and token that only the machine's uid (and root) can enter, and frames.
-
-    Raises: `ConfigError` when its path is too long for a socket.
-    """
-    if len(str(folder.socket)) > LONGEST_SOCKET_PATH:
-        raise ConfigError(f"{folder.socket} is too long for a socket path; set XDG_RUNTIME_DIR to a shorter directory")
-    make_passage(folder.runtime)
-    folder.disk_link.symlink_to(folder.disk)
-    make_folder_for_machine(folder.ctl, 0o700)
-    make_folder_for_machine(folder.frames, 0o700)
-    folder.token.write_text(token, encoding="ascii")
-    folder.token.chmod(0o400)
-    os.chown(folder.token, machine_uid(), -1)
-    # Of the machine's name, so that one that is revived is the same machine for the programs in it.
-    machine_id = hashlib.sha256(folder.disk.name.encode()).hexdigest()[:32]
-    folder.machine_id.write_text(f"{machine_id}\n", encoding="ascii")
-    folder.machine_id.chmod(0o444)
-
-
-def read_token(folder: MachineFolder) -> str | None:
-    """The token of a machine that still runs; None when there is none.
-
-    The guest owns the folder that it lies in: it may have put a link there, for us to send it what the link leads to.
-    """
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        fd = os.open(folder.token, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(fd, "rb") as file:
-            token = file.read(_LONGEST_TOKEN).decode("ascii")
-        return token if re.fullmatch(r"[A-Za-z0-9_-]{16,}", token) else None
-    return None
-
-
 def folders_in(parent: Path) -> list[Path]:
     return [path for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []
 
@@ -294,9 +260,7 @@ def state_of_new(machine_id: str, spec: Spec, image_id: str) -> DiskState:
 
 def write_state(folder: Path, state: DiskState) -> None:
     """Atomically, and readable by this user alone."""
-    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as file:
-        file.write(state.model_dump_json(indent=1))
-    Path(file.name).replace(folder / STATE_FILE)
+    replace_text(folder / STATE_FILE, state.model_dump_json(indent=1))
 
 
 def read_state(folder: Path) -> DiskState | None:
@@ -304,46 +268,6 @@ def read_state(folder: Path) -> DiskState | None:
     with contextlib.suppress(OSError, ValidationError):
         return DiskState.model_validate_json((folder / STATE_FILE).read_bytes())
     return None
-
-
-def stray_of(folder: Path, kind: Literal["machine", "snapshot"], size: int) -> Stray | None:
-    """What a folder holds; without a readable state file it is being made, or was cut short while it was made.
-
-    Its name is its id: a folder that was cut short while it was deleted has another than its state says. None when it
-    went meanwhile.
-    """
-    state = read_state(folder)
-    if state is None:
-        return _nameless(folder, kind, size)
-    return Stray(
-        kind=kind,
-        id=folder.name,
-        owner_pid=state.owner.pid if state.owner else None,
-        owner_alive=state.owner is not None and state.owner.alive,
-        created=state.created,
-        expires=state.expires,
-        labels=state.labels,
-        image=state.image_id,
-        path=str(folder),
-        bytes_on_disk=size,
-    )
-
-
-def _nameless(folder: Path, kind: Literal["machine", "snapshot"], size: int) -> Stray | None:
-    try:
-        changed = datetime.fromtimestamp(folder.stat().st_mtime, tz=UTC)
-    except FileNotFoundError:
-        return None
-    return Stray(
-        kind=kind,
-        id=folder.name,
-        owner_pid=None,
-        owner_alive=False,
-        created=changed,
-        expires=changed + BEING_MADE,
-        path=str(folder),
-        bytes_on_disk=size,
-    )
 
 
 def _runtime_base() -> Path:

@@ -1,9 +1,5 @@
 """Output of commands and words of guests, cut to a limit."""
 
-import contextlib
-import os
-from pathlib import Path
-
 
 def keep_ends(text: str, limit: int) -> str:
     """At most `limit` bytes of text, from its beginning and its end, with a line between that says how much is gone."""
@@ -20,12 +16,3 @@ def one_line(text: str, limit: int = 300) -> str:
     """Printable and at most `limit` characters, whatever a guest said."""
     printable = "".join(character if character.isprintable() else " " for character in text[: 2 * limit])
     return " ".join(printable.split())[:limit]
-
-
-def end_of(path: Path, most: int) -> bytes:
-    """The last bytes of a file, which may be of any size; none when there is no file."""
-    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - most))
-        return file.read(most)
-    return b""

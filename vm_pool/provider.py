@@ -40,8 +40,9 @@ class Stray(Frozen):
     kind: str
     """`machine`, `snapshot`, `build`; of containers `image` and `network` as well, of hypervisors `host`."""
     id: str
-    owner_pid: int | None
-    owner_alive: bool
+    owner_pid: int | None = None
+    """None: it is nobody's."""
+    owner_alive: bool = False
     created: datetime
     expires: datetime | None
     labels: Mapping[str, str] = {}

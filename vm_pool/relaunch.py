@@ -1,7 +1,6 @@
 """Bringing back the programs that a machine ran: noted when its disk is saved, started again on a copy."""
 
 import asyncio
-import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from vm_pool.errors import BootTimeout
 from vm_pool.guest_client import GuestMachine
+from vm_pool.host_files import start_of
 from vm_pool.types import Frozen
 
 _ALL_S = 180.0
@@ -50,10 +50,8 @@ async def programs_of(machine: GuestMachine) -> Programs:
 
 def read_launched(path: Path) -> tuple[tuple[str, ...], ...] | None:
     """Command lines that the guest noted; None when there are none or it wrote something else."""
-    with suppress(OSError, ValidationError):
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(fd, "rb") as file:
-            return _LAUNCHED.validate_json(file.read(_LAUNCHED_LIMIT)) or None
+    with suppress(ValidationError):
+        return _LAUNCHED.validate_json(start_of(path, _LAUNCHED_LIMIT)) or None
     return None
 
 

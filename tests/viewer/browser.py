@@ -1,5 +1,6 @@
 """Opening our pages in a real browser."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -26,3 +27,14 @@ def open_page(page: Path, profile: Path, *options: str) -> subprocess.CompletedP
 
 def console_lines(done: subprocess.CompletedProcess[str]) -> list[str]:
     return [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+def width_beyond(page: Path, profile: Path, width: int) -> int:
+    """How many px the page is wider than a window of that width. It is changed for that: it measures itself."""
+    measure = "<script>document.title='wide:'+(document.documentElement.scrollWidth-innerWidth)</script></body>"
+    text = page.read_text(encoding="utf-8").replace("</body>", measure)
+    page.write_text(re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text))
+    done = open_page(page, profile, f"--window-size={width},900", "--dump-dom")
+    title = re.search(r"<title>wide:(-?\d+)</title>", done.stdout)
+    assert title is not None
+    return int(title[1])

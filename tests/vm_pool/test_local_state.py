@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from vm_pool.local_state import DiskState, Places, stray_of, write_state
+from vm_pool.disk_strays import stray_of
+from vm_pool.local_state import DiskState, Places, write_state
 from vm_pool.owner import Owner
 from vm_pool.provider import Spec
 from vm_pool.providers.sandbox import SandboxProvider

@@ -18,7 +18,6 @@ from werkzeug import Request, Response
 from vm_pool.errors import BootTimeout, GuestError, GuestFileNotFound, MachineLost
 from vm_pool.events import Chord, Click, Drag, InputEvent, KeyDown, Move, Scroll, Text
 from vm_pool.guest.accessibility_xml import tree_xml
-from vm_pool.guest_client import connect
 from vm_pool.osworld_client import OSWorldMachine
 from vm_pool.osworld_code import code_of
 from vm_pool.osworld_tree import parse_tree
@@ -123,13 +122,6 @@ def guest(httpserver) -> Guest:
 async def machine(guest, httpserver):
     machine = OSWorldMachine(fake_info("osworld-0"), url=httpserver.url_for("").rstrip("/"))
     yield machine
-    await machine.aclose()
-
-
-async def test_a_guest_without_v1_is_spoken_to_in_osworlds_way(guest, httpserver):
-    machine = await connect(fake_info(), url=httpserver.url_for("").rstrip("/"), token="t", timeout_s=10)
-    assert isinstance(machine, OSWorldMachine)
-    assert (await machine.screenshot()).width == 320
     await machine.aclose()
 
 

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 from .accessible_app import AppWalk, LocateWindow, Walk
-from .dbus_wire import Bus, BusError, Call, Reply
+from .dbus_messages import BusError, Call, Reply
+from .dbus_wire import Bus
 
 _REGISTRY = "org.a11y.atspi.Registry"
 _ROOT_PATH = "/org/a11y/atspi/accessible/root"

@@ -6,7 +6,7 @@ from typing import Any
 from .accessible_element import Element
 from .atspi_names import DEFUNCT, MANAGES_DESCENDANTS, SHOWING, VISIBLE, role_name, state_names
 from .box_repairs import LocateWindow, place_gtk4_windows, put_root_panes_in_place
-from .dbus_wire import Call, Reply
+from .dbus_messages import Call, Reply
 from .visible_cells import visible_cells
 
 MAX_DEPTH = 60

@@ -10,7 +10,7 @@ from Xlib.display import Display
 
 from .accessibility import Accessibility
 from .clipboard import Clipboard
-from .dbus_wire import BusError
+from .dbus_messages import BusError
 from .inputs import Inputs
 from .journal import Journal
 from .once import Once

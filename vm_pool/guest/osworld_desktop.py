@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from . import files
-from .dbus_wire import BusError
+from .dbus_messages import BusError
 from .desktop import Desktop
 from .errors import Refused, not_found
 from .forms import form_fields, text_field

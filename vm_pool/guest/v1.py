@@ -9,7 +9,7 @@ from typing import Any
 
 from . import files
 from .batches import BadBatch, check_batch
-from .dbus_wire import BusError
+from .dbus_messages import BusError
 from .desktop import Desktop
 from .errors import Refused
 from .http_wire import Request, Response, json_response

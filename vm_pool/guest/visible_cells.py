@@ -9,7 +9,7 @@ from typing import Any
 
 from .accessible_element import Element
 from .atspi_names import SHOWING, VISIBLE
-from .dbus_wire import Call, Reply
+from .dbus_messages import Call, Reply
 
 MAX_ROWS = 60
 MAX_COLUMNS = 30

@@ -7,9 +7,8 @@ Machines share the host's kernel; work that is not trusted belongs in a virtual 
 import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ from vm_pool import images
 from vm_pool.boot_report import evidence_in, explained, printable
 from vm_pool.disk import delete_tree
 from vm_pool.egress import Exits
-from vm_pool.errors import BootTimeout, ConfigError, MachineError, MachineLost
+from vm_pool.errors import BootTimeout, MachineError, MachineLost
 from vm_pool.framebuffer import FRAMEBUFFER_NAME
 from vm_pool.guest_client import GuestMachine
 from vm_pool.guest_code import guest_code, machine_info
@@ -29,22 +28,20 @@ from vm_pool.local_state import (
     default_places,
     make_folder_for_machine,
     make_passage,
-    make_runtime,
     new_id,
-    read_state,
-    read_token,
     state_of_new,
     write_state,
 )
 from vm_pool.machine import Machine
 from vm_pool.network import parse_network
-from vm_pool.owner import this_process
 from vm_pool.provider import CAPABILITIES, Evidence, Footprint, Snapshot, Spec, Stray
 from vm_pool.providers import docker_container as container
 from vm_pool.providers import docker_image, docker_strays, keeping
 from vm_pool.providers.docker_daemon import Daemon, NotInDocker, aside
+from vm_pool.providers.machines import Machines
 from vm_pool.providers.sandbox_seccomp import filter_bytes
 from vm_pool.relaunch import Programs, programs_of, relaunch
+from vm_pool.runtime_folder import make_runtime, read_token
 from vm_pool.shield import shielded
 
 
@@ -59,14 +56,12 @@ class _Ready(NamedTuple):
 
 @dataclass
 class _Running:
-    """A machine of this process."""
-
     machine: GuestMachine
     pid: int
     """Of its first process, on this host."""
     folder: MachineFolder
     state: DiskState
-    stopping: asyncio.Lock = field(default_factory=asyncio.Lock)
+    busy: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class DockerProvider:
@@ -81,61 +76,50 @@ class DockerProvider:
         self.daemon = Daemon(host)
         self._places = places or default_places("docker")
         self._boot_timeout_s = boot_timeout_s
-        self._running: dict[str, _Running] = {}
         self._exits = Exits()
+        self._machines = Machines[_Running](keep=_keep, halt=self._halt, clear=self._clear, delete=self._delete)
 
-    def session(self) -> AbstractAsyncContextManager[None]:
-        return self._session()
+    @asynccontextmanager
+    async def session(self) -> AsyncGenerator[None]:
+        await aside(self._places.make)
+        async with self._machines.ended_after():
+            yield
 
     async def boot(self, spec: Spec) -> Machine:
         ready = await aside(self._prepare, spec)
         return await self._start_new(state_of_new(new_id("m"), spec, ready.image.id), ready)
 
     async def snapshot(self, machine: Machine) -> Snapshot:
-        running = self._of(machine)
-        programs = await programs_of(running.machine)
-        now = datetime.now(UTC)
-        saved = {"kind": "snapshot", "id": new_id("s"), "created": now, "owner": this_process(), "programs": programs}
-        state = running.state.model_copy(update=saved)
+        running = self._machines.of(machine)
+        state = keeping.state_of_snapshot(running.state, await programs_of(running.machine))
         try:
             await shielded(aside(self._save, running.state.id, state))
         except BaseException:
             await shielded(aside(self._remove_snapshot, state.id))
             raise
-        return Snapshot(
-            snapshot_id=state.id,
-            provider=self.name,
-            image=state.image_id,
-            includes_memory=False,
-            launched=state.programs.launched,
-            ttl_s=state.spec.ttl_s,
-        )
+        return keeping.snapshot_of(state, self.name, includes_memory=False)
 
     async def fork(self, snapshot: Snapshot, *, labels: Mapping[str, str] | None = None) -> Machine:
-        saved = await aside(read_state, self._places.snapshot(snapshot.snapshot_id))
-        if saved is None:
-            raise _no_snapshot(snapshot)
+        saved = await aside(keeping.saved_state, self._places.snapshot(snapshot.snapshot_id))
         spec = keeping.spec_of_fork(saved, labels)
         ready = await aside(self._prepare, spec)
         ready = ready._replace(reference=container.snapshot_reference(saved.id))
-        state = keeping.state_of_fork(new_id("m"), spec, saved)
         try:
-            return await self._start_new(state, ready)
+            return await self._start_new(keeping.state_of_fork(spec, saved), ready)
         except NotInDocker as error:
-            raise _no_snapshot(snapshot) from error
+            raise keeping.no_snapshot(snapshot.snapshot_id) from error
 
     async def revive(self, machine_id: str) -> Machine:
-        if running := self._running.get(machine_id):
+        if running := self._machines.get(machine_id):
             if await aside(container.running_pid, self.daemon, machine_id) == running.pid:
                 return running.machine
-            await shielded(self._halt(running))
+            await shielded(self._machines.halt(running))
         folder = self._places.machine(machine_id)
-        state = await aside(keeping.kept_state, folder)
-        return await self._take_over(folder, state)
+        kept = await aside(keeping.kept_state, folder.disk)
+        return await self._take_over(folder, kept)
 
     async def stop(self, machine: Machine, *, keep_disk: bool = False) -> None:
-        if running := self._running.get(machine.info.machine_id):
-            await shielded(self._stop(running, keep_disk=keep_disk))
+        await self._machines.stop(machine.info.machine_id, keep_disk=keep_disk)
 
     async def drop(self, snapshot: Snapshot) -> None:
         await shielded(aside(self._remove_snapshot, snapshot.snapshot_id))
@@ -144,14 +128,12 @@ class DockerProvider:
         return await aside(docker_strays.find, self.daemon, self._places)
 
     async def remove(self, stray: Stray) -> None:
-        if running := self._running.get(stray.id):
-            await shielded(self._stop(running, keep_disk=False))
-        else:
+        if not await self._machines.stop(stray.id):
             await shielded(aside(self._remove_stray, stray))
 
     def process_ids(self, machine: Machine) -> set[int]:
         """Host process ids of everything that runs in a machine, for measuring."""
-        return descendants(self._of(machine).pid)
+        return descendants(self._machines.of(machine).pid)
 
     async def evidence(self, machine_id: str) -> Evidence:
         said = await aside(container.log_tail, self.daemon, machine_id)
@@ -161,14 +143,6 @@ class DockerProvider:
 
     async def footprint(self) -> Footprint:
         return await aside(docker_strays.footprint, self.daemon, self._places)
-
-    @asynccontextmanager
-    async def _session(self) -> AsyncGenerator[None]:
-        await aside(self._places.make)
-        try:
-            yield
-        finally:
-            await shielded(self._stop_all())
 
     def _prepare(self, spec: Spec) -> _Ready:
         """Everything that can be refused before anything is made. Blocks."""
@@ -180,35 +154,28 @@ class DockerProvider:
         return _Ready(image, reference, guest_code(self._places.guests, image))
 
     async def _start_new(self, state: DiskState, ready: _Ready) -> Machine:
-        """Make a container and start it; nothing is left when that fails or is cancelled at any point."""
         folder = self._places.machine(state.id)
-        try:
+        async with self._machines.making(state.id):
             token = await shielded(aside(self._make_folders, folder, state))
             pid = await shielded(aside(self._make_container, state, ready))
             return await self._attach(folder, state, token, pid)
-        except BaseException:
-            await shielded(self._discard(state.id))
-            raise
 
-    async def _take_over(self, folder: MachineFolder, state: DiskState) -> Machine:
-        """Attach to a container that runs and answers, else start it again. When that fails its disk stays."""
-        state = await aside(keeping.taken_over, folder, state)
+    async def _take_over(self, folder: MachineFolder, kept: DiskState) -> Machine:
+        """Attach to a container that runs and answers, else start it again."""
+        state = await aside(keeping.taken_over, folder, kept)
         pid = await aside(container.running_pid, self.daemon, state.id)
         if pid is None:
             raise MachineLost(f"{state.id}: its container is gone from the daemon at {self.daemon.host}")
         await aside(write_state, folder.disk, state)
-        try:
+        async with self._machines.restarting(state.id):
             if pid and (token := await aside(read_token, folder)):
                 with suppress(MachineError, BootTimeout):
                     alive = state.model_copy(update={"programs": Programs()})
                     return await self._attach(folder, alive, token, pid)
             return await self._restart(folder, state)
-        except BaseException:
-            await shielded(self._undo_start(folder))
-            raise
 
     async def _restart(self, folder: MachineFolder, state: DiskState) -> Machine:
-        await shielded(self._undo_start(folder))
+        await shielded(self._machines.undo(state.id))
         await aside(self._prepare, state.spec.model_copy(update={"image": state.image_id}))
         token = await shielded(aside(_make_runtime, folder))
         pid = await shielded(aside(container.start_again, self.daemon, state.id))
@@ -218,7 +185,7 @@ class DockerProvider:
         """Wait for a started container's desktop and for the programs it had."""
         info, framebuffer = machine_info(state, self.name), folder.frames / FRAMEBUFFER_NAME
         machine = GuestMachine(info, socket=folder.socket, token=token, framebuffer=framebuffer)
-        self._running[state.id] = _Running(machine, pid, folder, state)
+        self._machines.add(_Running(machine, pid, folder, state))
 
         def failure() -> MachineLost:
             words = container.last_words(self.daemon, state.id)
@@ -254,45 +221,17 @@ class DockerProvider:
         write_state(folder, state)
         container.commit(self.daemon, machine_id, state, self._places.state)
 
-    async def _stop(self, running: _Running, *, keep_disk: bool) -> None:
-        async with running.stopping:
-            if self._running.get(running.state.id) is not running:
-                return
-            try:
-                if keep_disk:
-                    await self._keep(running)
-            finally:
-                await self._halt(running)
-            if not keep_disk:
-                await aside(self._remove_machine, running.state.id)
-
-    async def _stop_all(self) -> None:
-        await keeping.all_ended(self._stop(running, keep_disk=False) for running in list(self._running.values()))
-
-    async def _keep(self, running: _Running) -> None:
-        """Note what `revive` needs, and that the disk belongs to no run."""
-        state = await keeping.given_up(running.machine, running.folder, running.state)
-        await aside(write_state, running.folder.disk, state)
-
     async def _halt(self, running: _Running) -> None:
         """End its processes and free all but the disk."""
         await self._exits.close(running.state.id)
         await running.machine.aclose()
-        await aside(container.halt, self.daemon, running.state.id)
-        await aside(delete_tree, running.folder.runtime)
-        self._running.pop(running.state.id, None)
+        await self._clear(running.state.id)
 
-    async def _undo_start(self, folder: MachineFolder) -> None:
-        if running := self._running.get(folder.disk.name):
-            await self._halt(running)
-        else:
-            await aside(container.halt, self.daemon, folder.disk.name)
-            await aside(delete_tree, folder.runtime)
+    async def _clear(self, machine_id: str) -> None:
+        await aside(container.halt, self.daemon, machine_id)
+        await aside(delete_tree, self._places.machine(machine_id).runtime)
 
-    async def _discard(self, machine_id: str) -> None:
-        if running := self._running.pop(machine_id, None):
-            await self._exits.close(machine_id)
-            await running.machine.aclose()
+    async def _delete(self, machine_id: str) -> None:
         await aside(self._remove_machine, machine_id)
 
     def _remove_machine(self, machine_id: str) -> None:
@@ -317,11 +256,11 @@ class DockerProvider:
         else:
             docker_image.remove(self.daemon, stray.path)
 
-    def _of(self, machine: Machine) -> _Running:
-        running = self._running.get(machine.info.machine_id)
-        if running is None:
-            raise MachineLost(f"{machine.info.machine_id} is not a running machine of this process")
-        return running
+
+async def _keep(running: _Running) -> None:
+    """Note what `revive` needs, and that the disk belongs to no run."""
+    state = await keeping.given_up(running.machine, running.folder, running.state)
+    await aside(write_state, running.folder.disk, state)
 
 
 def _make_runtime(folder: MachineFolder) -> str:
@@ -331,7 +270,3 @@ def _make_runtime(folder: MachineFolder) -> str:
     folder.call_filter.write_bytes(filter_bytes())
     folder.call_filter.chmod(0o444)
     return token
-
-
-def _no_snapshot(snapshot: Snapshot) -> ConfigError:
-    return ConfigError(f"no snapshot {snapshot.snapshot_id!r}; list what there is with: agent-s3 pool ls")

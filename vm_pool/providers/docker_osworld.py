@@ -6,9 +6,11 @@ published on this machine's loopback only, each on one that is free.
 Source: OSWorld, `desktop_env/providers/docker/provider.py`.
 """
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,17 +23,16 @@ from vm_pool.local_state import (
     default_places,
     make_passage,
     new_id,
-    read_state,
     state_of_new,
     write_state,
 )
 from vm_pool.machine import Machine
 from vm_pool.osworld_client import OSWorldMachine
-from vm_pool.owner import this_process
 from vm_pool.provider import Evidence, Footprint, Snapshot, Spec, Stray
 from vm_pool.providers import docker_container as container
-from vm_pool.providers import docker_strays
+from vm_pool.providers import docker_strays, keeping
 from vm_pool.providers.docker_daemon import Daemon, NotInDocker, aside
+from vm_pool.providers.machines import Machines
 from vm_pool.shield import shielded
 from vm_pool.types import MachineInfo
 
@@ -42,6 +43,13 @@ PORTS = (SERVER, 8006, 9222, 8080)
 """Of the server, the screen in a browser, the guest's Chromium and its VLC."""
 _LEAST_MEMORY_GIB = 4
 _USUAL_CORES = 4
+
+
+@dataclass
+class _Running:
+    machine: OSWorldMachine
+    state: DiskState
+    busy: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class OSWorldContainerProvider:
@@ -67,20 +75,20 @@ class OSWorldContainerProvider:
         self.daemon = Daemon(host)
         self._places = places or default_places(self.name)
         self._boot_timeout_s = boot_timeout_s
-        self._running: dict[str, OSWorldMachine] = {}
+        self._machines = Machines[_Running](keep=self._keep, halt=self._halt, clear=self._clear, delete=self._delete)
 
-    def session(self) -> AbstractAsyncContextManager[None]:
-        return self._session()
+    @asynccontextmanager
+    async def session(self) -> AsyncGenerator[None]:
+        await aside(self._places.make)
+        async with self._machines.ended_after():
+            yield
 
     async def boot(self, spec: Spec) -> Machine:
         disk = await aside(self._prepare, spec)
         state = state_of_new(new_id("m"), spec, _reference(spec))
-        try:
+        async with self._machines.making(state.id):
             await shielded(aside(self._start, state, disk))
             return await self._attach(state)
-        except BaseException:
-            await shielded(self._remove(state.id))
-            raise
 
     async def snapshot(self, machine: Machine) -> NoReturn:
         """Raises: `ConfigError` always."""
@@ -92,31 +100,26 @@ class OSWorldContainerProvider:
 
     async def revive(self, machine_id: str) -> Machine:
         """Attach to a container that runs, or start a kept one again: its virtual machine boots anew then."""
-        if running := self._running.get(machine_id):
-            return running
+        if running := self._machines.get(machine_id):
+            return running.machine
         folder = self._places.machine(machine_id).disk
-        state = await aside(read_state, folder)
-        if state is None:
-            raise MachineLost(f"{machine_id}: its state is gone from {self._places.machines}")
-        if state.owner and state.owner.alive and state.owner.pid != os.getpid():
-            raise MachineLost(f"{machine_id} belongs to the running process {state.owner.pid}")
+        kept = await aside(keeping.kept_state, folder)
         pid = await aside(container.running_pid, self.daemon, machine_id)
         if pid is None:
             raise MachineLost(f"{machine_id}: its container is gone from the daemon at {self.daemon.host}")
         if pid == 0:
             await aside(container.start_again, self.daemon, machine_id)
-        state = state.model_copy(update={"owner": this_process()})
+        state = keeping.ours(kept)
         await aside(write_state, folder, state)
         try:
             return await self._attach(state)
         except BaseException:
-            await shielded(self._let_go(machine_id))
+            await shielded(self._machines.undo(machine_id))
+            await aside(write_state, folder, kept.model_copy(update={"owner": None}))
             raise
 
     async def stop(self, machine: Machine, *, keep_disk: bool = False) -> None:
-        machine_id = machine.info.machine_id
-        if machine_id in self._running:
-            await shielded(self._let_go(machine_id) if keep_disk else self._remove(machine_id))
+        await self._machines.stop(machine.info.machine_id, keep_disk=keep_disk)
 
     async def drop(self, snapshot: Snapshot) -> None:
         """There is never anything to drop."""
@@ -126,7 +129,8 @@ class OSWorldContainerProvider:
         return [stray for stray in found if stray.kind == "machine"]
 
     async def remove(self, stray: Stray) -> None:
-        await shielded(self._remove(stray.id))
+        if not await self._machines.stop(stray.id):
+            await shielded(self._delete(stray.id))
 
     async def ports(self, machine: Machine) -> Mapping[int, int]:
         """Of a machine: container port to port on 127.0.0.1, for those of `PORTS`."""
@@ -137,15 +141,6 @@ class OSWorldContainerProvider:
 
     async def footprint(self) -> Footprint:
         return await aside(docker_strays.footprint, self.daemon, self._places)
-
-    @asynccontextmanager
-    async def _session(self) -> AsyncGenerator[None]:
-        await aside(self._places.make)
-        try:
-            yield
-        finally:
-            for machine in list(self._running.values()):
-                await shielded(self.stop(machine))
 
     def _prepare(self, spec: Spec) -> Path:
         """Everything that can be refused before anything is made. Returns the virtual disk. Blocks."""
@@ -187,7 +182,7 @@ class OSWorldContainerProvider:
             words = await aside(container.last_words, self.daemon, state.id)
             raise MachineLost(f"{state.id} ended while it started: {words}")
         machine = OSWorldMachine(_info(state), url=f"http://127.0.0.1:{ports[SERVER]}")
-        self._running[state.id] = machine
+        self._machines.add(_Running(machine, state))
         async with explained(self, state.id):
             await machine.ready(self._boot_timeout_s)
         frame = await machine.screenshot()
@@ -202,21 +197,19 @@ class OSWorldContainerProvider:
         found: dict[str, list[dict[str, str]] | None] = facts["NetworkSettings"]["Ports"] or {}
         return {int(key.partition("/")[0]): int(to[0]["HostPort"]) for key, to in found.items() if to}
 
-    def _keep(self, machine_id: str) -> None:
-        container.halt(self.daemon, machine_id)
-        folder = self._places.machine(machine_id).disk
-        if state := read_state(folder):
-            write_state(folder, state.model_copy(update={"owner": None}))
+    async def _keep(self, running: _Running) -> None:
+        """Note that the disk belongs to no run."""
+        folder = self._places.machine(running.state.id).disk
+        await aside(write_state, folder, running.state.model_copy(update={"owner": None}))
 
-    async def _let_go(self, machine_id: str) -> None:
-        """Stop it and keep its disk."""
-        if running := self._running.pop(machine_id, None):
-            await running.aclose()
-        await aside(self._keep, machine_id)
+    async def _halt(self, running: _Running) -> None:
+        await running.machine.aclose()
+        await self._clear(running.state.id)
 
-    async def _remove(self, machine_id: str) -> None:
-        if running := self._running.pop(machine_id, None):
-            await running.aclose()
+    async def _clear(self, machine_id: str) -> None:
+        await aside(container.halt, self.daemon, machine_id)
+
+    async def _delete(self, machine_id: str) -> None:
         await aside(container.remove, self.daemon, machine_id)
         await aside(delete_tree, self._places.machine(machine_id).disk)
 

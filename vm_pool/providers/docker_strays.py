@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vm_pool import images
-from vm_pool.local_state import BEING_MADE, Places, folders_in, machine_uid, stray_of
+from vm_pool.disk_strays import BEING_MADE, stray_by, stray_of
+from vm_pool.local_state import Places, folders_in, machine_uid
 from vm_pool.provider import Footprint, Stray
 from vm_pool.providers.docker_container import ID, PLACE, state_in
 from vm_pool.providers.docker_daemon import Daemon
@@ -29,8 +30,10 @@ def find(daemon: Daemon, places: Places) -> list[Stray]:
         parents = {image["ParentId"] for image in client.images(all=True)}
         used = {one["ImageID"] for one in client.containers(all=True)}
     base_bytes = {base["Labels"][IMAGE]: int(base["Size"]) for base in bases}
-    machines = {path.name: path for path in [*places.runtimes(), *folders_in(places.machines)]}
-    found = [*_of("machine", containers, machines, {}), *_of("snapshot", saved, _snapshots(places), base_bytes)]
+    found = [
+        *_of("machine", containers, places.machine_folders(), {}),
+        *_of("snapshot", saved, _snapshots(places), base_bytes),
+    ]
     found += [*_orphaned([base for base in bases if base["Id"] not in parents | used]), *map(_unused_network, networks)]
     return sorted(found, key=lambda stray: stray.created)
 
@@ -72,18 +75,7 @@ def _of(
         state = state_in(one["Labels"])
         if state is None or state.kind != kind or state.id in folders:
             continue
-        yield Stray(
-            kind=kind,
-            id=state.id,
-            owner_pid=state.owner.pid if state.owner else None,
-            owner_alive=state.owner is not None and state.owner.alive,
-            created=state.created,
-            expires=state.expires,
-            labels=state.labels,
-            image=state.image_id,
-            path=str(one["Id"]),
-            bytes_on_disk=sizes[state.id],
-        )
+        yield stray_by(state, kind, state.id, str(one["Id"]), sizes[state.id])
 
 
 def _bytes_of(one: Mapping[str, Any], base_bytes: Mapping[str, int]) -> int:
@@ -102,8 +94,6 @@ def _orphaned(bases: list[dict[str, Any]]) -> Iterator[Stray]:
             yield Stray(
                 kind="image",
                 id=image_id,
-                owner_pid=None,
-                owner_alive=False,
                 created=created,
                 expires=created,
                 path=str(base["Id"]),
@@ -117,8 +107,6 @@ def _unused_network(network: Mapping[str, Any]) -> Stray:
     return Stray(
         kind="network",
         id=str(network["Name"]),
-        owner_pid=None,
-        owner_alive=False,
         created=created,
         expires=created + BEING_MADE,
         path=str(network["Id"]),

@@ -12,31 +12,31 @@ import shutil
 import time
 import uuid
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from vm_pool.disk import delete_tree, tree_bytes
+from vm_pool.disk import delete_tree
 from vm_pool.errors import BootTimeout, ConfigError, HostUnfit, MachineLost
 from vm_pool.guest_client import GuestMachine
-from vm_pool.local_state import DiskState, folders_in, new_id, read_state, state_of_new, stray_of, write_state
+from vm_pool.local_state import DiskState, new_id, state_of_new, write_state
 from vm_pool.machine import Machine
 from vm_pool.osworld_client import OSWorldMachine
-from vm_pool.owner import this_process
 from vm_pool.provider import Snapshot, Spec, Stray
-from vm_pool.providers import keeping, vm_disk
+from vm_pool.providers import keeping, vm_disk, vm_strays
 from vm_pool.providers.foreign_disk import ForeignDisk, read_foreign_disk
 from vm_pool.providers.foreign_domain import ForeignDomain, UefiFiles, forwarded_port
 from vm_pool.providers.foreign_machine import CardMachine
+from vm_pool.providers.machines import Machines
 from vm_pool.providers.remote_guest import attach
 from vm_pool.providers.vm_accel import why_no_kvm
-from vm_pool.providers.vm_hypervisor import Hypervisor, Vm
+from vm_pool.providers.vm_cloning import EMULATOR
+from vm_pool.providers.vm_hypervisor import Vm
 from vm_pool.providers.vm_places import INSTALL, VmFolder, VmPlaces, default_vm_places
+from vm_pool.providers.vm_use import HypervisorUse
 from vm_pool.shield import shielded
 
-_EMULATOR = "qemu-system-x86_64"
 _FIRMWARE = Path("/usr/share/OVMF")
 _RESTORE_S = 120.0
 """How long the guest server of a fork may take to answer."""
@@ -44,14 +44,11 @@ _RESTORE_S = 120.0
 
 @dataclass
 class _Running:
-    """A machine of this process."""
-
     machine: GuestMachine | OSWorldMachine
     vm: Vm
     folder: VmFolder
     state: DiskState
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while it is saved or stopped."""
 
 
 class LibvirtDiskProvider:
@@ -63,12 +60,14 @@ class LibvirtDiskProvider:
 
     def __init__(self, *, places: VmPlaces | None = None) -> None:
         self._places = places or VmPlaces(default_vm_places().root.with_name(self.name))
-        self._running: dict[str, _Running] = {}
-        self._hypervisor: Hypervisor | None = None
-        self._opening = asyncio.Lock()
+        self._hypervisor = HypervisorUse(self._places)
+        self._machines = Machines[_Running](keep=self._keep, halt=_halt, clear=self._clear, delete=self._delete)
 
-    def session(self) -> AbstractAsyncContextManager[None]:
-        return self._session()
+    @asynccontextmanager
+    async def session(self) -> AsyncGenerator[None]:
+        await asyncio.to_thread(self._places.make)
+        async with self._hypervisor.ended_after(), self._machines.ended_after():
+            yield
 
     async def boot(self, spec: Spec) -> Machine:
         what = await self._ground(spec)
@@ -76,122 +75,76 @@ class LibvirtDiskProvider:
         return await self._start_new(state_of_new(new_id("m"), spec, spec.image), what, saved=None)
 
     async def snapshot(self, machine: Machine) -> Snapshot:
-        running = self._of(machine)
-        noted = {"kind": "snapshot", "id": new_id("s"), "created": datetime.now(UTC), "owner": this_process()}
-        state = running.state.model_copy(update=noted)
+        running = self._machines.of(machine)
+        state = keeping.state_of_snapshot(running.state, running.state.programs)
         folder = self._places.snapshot(state.id)
         try:
             async with running.busy:
-                await shielded(asyncio.to_thread(self._save, running, folder, state))
+                await shielded(asyncio.to_thread(_save, running, folder, state))
         except BaseException:
             await shielded(asyncio.to_thread(delete_tree, folder.path))
             raise
-        return Snapshot(
-            snapshot_id=state.id, provider=self.name, image=state.image_id, includes_memory=True, ttl_s=state.spec.ttl_s
-        )
+        return keeping.snapshot_of(state, self.name, includes_memory=True)
 
     async def fork(self, snapshot: Snapshot, *, labels: Mapping[str, str] | None = None) -> Machine:
         folder = self._places.snapshot(snapshot.snapshot_id)
-        saved = read_state(folder.path)
-        if saved is None:
-            raise ConfigError(f"no snapshot {snapshot.snapshot_id!r}; list what there is with: agent-s3 pool ls")
-        spec = saved.spec.model_copy(update={"labels": {**saved.spec.labels, **(labels or {})}})
+        saved = keeping.saved_state(folder.path)
+        spec = keeping.spec_of_fork(saved, labels)
         what = await self._ground(spec)
-        return await self._start_new(state_of_new(new_id("m"), spec, spec.image), what, saved=folder)
+        return await self._start_new(keeping.state_of_fork(spec, saved), what, saved=folder)
 
     async def revive(self, machine_id: str) -> Machine:
         """A machine that was kept comes back with its programs as they were; one whose process was killed does not."""
-        if running := self._running.get(machine_id):
-            if not vm_disk.has_ended(running.vm.process_fd):
+        if running := self._machines.get(machine_id):
+            if not running.vm.ended:
                 return running.machine
-            await shielded(self._stop(running, keep_disk=False))
+            await self._machines.stop(machine_id)
         folder = self._places.machine(machine_id)
-        state = read_state(folder.path)
-        if state is None or not folder.device.exists():
+        kept = keeping.kept_state(folder.path)
+        if not folder.device.exists():
             raise MachineLost(f"{machine_id}: no memory of it was kept in {self._places.machines}")
-        if state.owner and state.owner.alive and state.owner.pid != os.getpid():
-            raise MachineLost(f"{machine_id} belongs to the running process {state.owner.pid}")
-        what = await self._ground(state.spec)
-        expires = datetime.now(UTC) + timedelta(seconds=state.spec.ttl_s)
-        owned = state.model_copy(update={"owner": this_process(), "expires": expires})
-        write_state(folder.path, owned)
-        try:
-            machine = await self._start(folder, owned, what, saved=folder)
-        except BaseException:
-            await shielded(self._undo_start(folder))
-            write_state(folder.path, state)
-            raise
+        what = await self._ground(kept.spec)
+        with keeping.ours_if_it_starts(folder.path, kept) as state:
+            async with self._machines.restarting(machine_id):
+                machine = await self._start(folder, state, what, saved=folder)
         await asyncio.to_thread(vm_disk.forget_memory, folder)
         return machine
 
     async def stop(self, machine: Machine, *, keep_disk: bool = False) -> None:
-        if running := self._running.get(machine.info.machine_id):
-            await shielded(self._stop(running, keep_disk=keep_disk))
+        await self._machines.stop(machine.info.machine_id, keep_disk=keep_disk)
 
     async def drop(self, snapshot: Snapshot) -> None:
         await shielded(asyncio.to_thread(delete_tree, self._places.snapshot(snapshot.snapshot_id).path))
 
     async def strays(self) -> list[Stray]:
-        return await asyncio.to_thread(self._strays)
+        return await asyncio.to_thread(vm_strays.find, self._places, hosts=False)
 
     async def remove(self, stray: Stray) -> None:
-        if running := self._running.get(stray.id):
-            await shielded(self._stop(running, keep_disk=False))
-            return
-        parent = self._places.machines if stray.kind == "machine" else self._places.snapshots
-        await shielded(asyncio.to_thread(vm_disk.end_elsewhere, parent / stray.id))
-        await shielded(asyncio.to_thread(delete_tree, parent / stray.id))
+        if not await self._machines.stop(stray.id):
+            await shielded(asyncio.to_thread(vm_strays.remove, self._places, stray))
 
     def process_ids(self, machine: Machine) -> set[int]:
         """Host process id of a machine's QEMU, for measuring."""
-        return {self._of(machine).vm.pid}
-
-    @asynccontextmanager
-    async def _session(self) -> AsyncGenerator[None]:
-        await asyncio.to_thread(self._places.make)
-        try:
-            yield
-        finally:
-            await shielded(self._close())
-
-    async def _close(self) -> None:
-        try:
-            await keeping.all_ended(self._stop(running, keep_disk=False) for running in list(self._running.values()))
-        finally:
-            if self._hypervisor is not None:
-                await asyncio.to_thread(self._hypervisor.close)
-                self._hypervisor = None
+        return {self._machines.of(machine).vm.pid}
 
     async def _ground(self, spec: Spec) -> ForeignDisk:
         """Everything that can be refused before anything is made."""
         if spec.network != "none":
             raise ConfigError(f"machines from others' disks have no network {spec.network!r}; use 'none'")
         what = await asyncio.to_thread(_prepare, spec.image)
-        async with self._opening:
-            if self._hypervisor is None:
-                self._hypervisor = await asyncio.to_thread(self._open)
+        await self._hypervisor.begin()
         return what
 
-    def _open(self) -> Hypervisor:
-        self._places.make()
-        self._places.sweep_hosts()
-        return Hypervisor.shared(self._places)
-
     async def _start_new(self, state: DiskState, what: ForeignDisk, *, saved: VmFolder | None) -> Machine:
-        """Make a disk and start on it; nothing is left when that fails or is cancelled at any point."""
         folder = self._places.machine(state.id)
-        try:
+        async with self._machines.making(state.id):
             await shielded(asyncio.to_thread(_make, folder, state, what, saved))
             return await self._start(folder, state, what, saved=saved)
-        except BaseException:
-            await shielded(self._undo_start(folder))
-            await shielded(asyncio.to_thread(delete_tree, folder.path))
-            raise
 
     async def _start(self, folder: VmFolder, state: DiskState, what: ForeignDisk, *, saved: VmFolder | None) -> Machine:
-        assert self._hypervisor is not None
+        hypervisor = await self._hypervisor.begin()
         domain = _domain(folder, state, what, incoming=saved is not None)
-        vm = await shielded(asyncio.to_thread(self._hypervisor.start, domain))
+        vm = await shielded(asyncio.to_thread(hypervisor.start, domain))
         try:
             if saved:
                 await shielded(asyncio.to_thread(partial(vm.move_in, saved.device, without_memory=False)))
@@ -200,7 +153,7 @@ class LibvirtDiskProvider:
         except BaseException:
             await shielded(asyncio.to_thread(vm.end))
             raise
-        self._running[state.id] = _Running(machine, vm, folder, state)
+        self._machines.add(_Running(machine, vm, folder, state))
         return machine
 
     async def _attach(
@@ -220,46 +173,37 @@ class LibvirtDiskProvider:
         await machine.aclose()
         return CardMachine(machine.info, url=url, draw=vm.draw, picture=folder.screen)
 
-    def _save(self, running: _Running, folder: VmFolder, state: DiskState) -> None:
-        """It stands still while it is saved, and goes on whatever happened."""
-        vm_disk.make_folder(folder, state)
-        try:
-            running.vm.move_out(folder.device, without_memory=False)
-            _copy(running.folder, folder)
-        finally:
-            with suppress(MachineLost):  # its own death is what the caller hears of
-                running.vm.resume()
+    async def _keep(self, running: _Running) -> None:
+        """Save memory and devices beside the disk, and note that they belong to no run."""
+        if running.vm.ended:
+            return
+        await asyncio.to_thread(partial(running.vm.move_out, running.folder.device, without_memory=False))
+        write_state(running.folder.path, running.state.model_copy(update={"owner": None}))
 
-    async def _stop(self, running: _Running, *, keep_disk: bool) -> None:
-        async with running.busy:
-            if self._running.get(running.state.id) is not running:
-                return
-            try:
-                if keep_disk and not vm_disk.has_ended(running.vm.process_fd):
-                    move_out = partial(running.vm.move_out, running.folder.device, without_memory=False)
-                    await asyncio.to_thread(move_out)
-                    write_state(running.folder.path, running.state.model_copy(update={"owner": None}))
-            finally:
-                await running.machine.aclose()
-                await asyncio.to_thread(running.vm.end)
-                self._running.pop(running.state.id, None)
-            if not keep_disk:
-                await asyncio.to_thread(delete_tree, running.folder.path)
-
-    async def _undo_start(self, folder: VmFolder) -> None:
+    async def _clear(self, machine_id: str) -> None:
         """A start that is cancelled may have a process that nobody holds."""
-        await asyncio.to_thread(vm_disk.end_elsewhere, folder.path)
+        await asyncio.to_thread(vm_disk.end_elsewhere, self._places.machine(machine_id).path)
 
-    def _of(self, machine: Machine) -> _Running:
-        running = self._running.get(machine.info.machine_id)
-        if running is None:
-            raise MachineLost(f"{machine.info.machine_id} is not a running machine of this process")
-        return running
+    async def _delete(self, machine_id: str) -> None:
+        await asyncio.to_thread(delete_tree, self._places.machine(machine_id).path)
 
-    def _strays(self) -> list[Stray]:
-        machines = [stray_of(path, "machine", tree_bytes(path)) for path in folders_in(self._places.machines)]
-        snapshots = [stray_of(path, "snapshot", tree_bytes(path)) for path in folders_in(self._places.snapshots)]
-        return sorted(filter(None, [*machines, *snapshots]), key=lambda stray: stray.created)
+
+async def _halt(running: _Running) -> None:
+    try:
+        await running.machine.aclose()
+    finally:
+        await asyncio.to_thread(running.vm.end)
+
+
+def _save(running: _Running, folder: VmFolder, state: DiskState) -> None:
+    """It stands still while it is saved, and goes on whatever happened."""
+    vm_disk.make_folder(folder, state)
+    try:
+        running.vm.move_out(folder.device, without_memory=False)
+        _copy(running.folder, folder)
+    finally:
+        with suppress(MachineLost):  # its own death is what the caller hears of
+            running.vm.resume()
 
 
 def _absolute(image: str) -> str:
@@ -269,7 +213,7 @@ def _absolute(image: str) -> str:
 def _prepare(image: str) -> ForeignDisk:
     """Raises: `ConfigError`, `HostUnfit` with the command that mends it."""
     what = read_foreign_disk(image)
-    if shutil.which(_EMULATOR) is None:
+    if shutil.which(EMULATOR) is None:
         raise HostUnfit(f"QEMU is missing; run: {INSTALL}")
     if what.firmware == "uefi" and not _firmware("CODE").exists():
         raise HostUnfit("UEFI firmware is missing; run: sudo apt-get install -y ovmf")
@@ -312,7 +256,7 @@ def _domain(folder: VmFolder, state: DiskState, what: ForeignDisk, *, incoming: 
         accel="kvm"
         if why_no_kvm(Path("/proc/cpuinfo").read_text(encoding="utf-8"), Path("/dev/kvm")) is None
         else "tcg",
-        emulator=Path(shutil.which(_EMULATOR) or _EMULATOR),
+        emulator=Path(shutil.which(EMULATOR) or EMULATOR),
         what=what,
         memory_mib=what.memory_mib or state.spec.memory_mib or Spec().memory_mib,
         cpus=what.cpus or max(1, round(state.spec.cpus)),

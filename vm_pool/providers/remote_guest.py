@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pydantic import BaseModel, ConfigDict, Field
 
 from vm_pool.errors import BootTimeout, ConfigError, GuestError, GuestTimeout, MachineLost
-from vm_pool.guest_client import GuestInfo, GuestMachine
+from vm_pool.guest_answers import GuestInfo
+from vm_pool.guest_client import GuestMachine
 from vm_pool.guest_wire import GuestWire
 from vm_pool.osworld_client import OSWorldMachine
 from vm_pool.types import MachineInfo, Platform

@@ -3,7 +3,6 @@
 import fcntl
 import hashlib
 import secrets
-import tempfile
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -12,6 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from vm_pool.errors import HostUnfit, MachineLost
+from vm_pool.host_files import replace_text
 from vm_pool.local_state import default_places
 from vm_pool.owner import Owner, this_process
 from vm_pool.provider import Stray
@@ -126,9 +126,7 @@ class Slots:
         return None
 
     def _write(self, note: Note) -> None:
-        with tempfile.NamedTemporaryFile("w", dir=self._folder, delete=False, encoding="utf-8") as file:
-            file.write(note.model_dump_json())
-        Path(file.name).replace(self._path(note.url))
+        replace_text(self._path(note.url), note.model_dump_json())
 
     def _path(self, url: str) -> Path:
         return self._folder / f"{_key(url)}.json"

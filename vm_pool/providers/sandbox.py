@@ -17,6 +17,7 @@ from pathlib import Path
 from vm_pool import images
 from vm_pool.boot_report import evidence_in, explained
 from vm_pool.disk import delete_tree, tree_bytes
+from vm_pool.disk_strays import strays_in
 from vm_pool.egress import Exits
 from vm_pool.errors import ConfigError, HostUnfit, MachineLost
 from vm_pool.framebuffer import FRAMEBUFFER_NAME
@@ -30,11 +31,9 @@ from vm_pool.local_state import (
     Places,
     default_places,
     folders_in,
-    make_runtime,
     new_id,
     read_state,
     state_of_new,
-    stray_of,
     write_state,
 )
 from vm_pool.machine import Machine
@@ -42,6 +41,7 @@ from vm_pool.network import check_network, parse_network
 from vm_pool.owner import this_process
 from vm_pool.provider import CAPABILITIES, Evidence, Footprint, Snapshot, Spec, Stray
 from vm_pool.providers import keeping, sandbox_disk, sandbox_launch
+from vm_pool.providers.machines import all_ended
 from vm_pool.providers.sandbox_cgroup import (
     Group,
     Hierarchy,
@@ -54,6 +54,7 @@ from vm_pool.providers.sandbox_cgroup import (
 from vm_pool.providers.sandbox_machine import Running, end, end_elsewhere, standing_still, start_failure
 from vm_pool.providers.sandbox_seccomp import filter_bytes
 from vm_pool.relaunch import programs_of, relaunch
+from vm_pool.runtime_folder import make_runtime
 from vm_pool.shield import shielded
 
 TOOLS = {"bwrap": "bubblewrap", "unshare": "util-linux", "setpriv": "util-linux", "prlimit": "util-linux"}
@@ -111,7 +112,7 @@ class SandboxProvider:
             raise ConfigError(f"no snapshot {snapshot.snapshot_id!r}; list what there is with: agent-s3 pool ls")
         spec = keeping.spec_of_fork(saved, labels)
         image = await asyncio.to_thread(self._prepare, spec)
-        state = keeping.state_of_fork(new_id("m"), spec, saved)
+        state = keeping.state_of_fork(spec, saved)
         return await self._start_new(state, image, copy_of=folder / "upper")
 
     async def revive(self, machine_id: str) -> Machine:
@@ -120,7 +121,7 @@ class SandboxProvider:
                 return running.machine
             await shielded(self._halt(running))
         folder = self._places.machine(machine_id)
-        state = await asyncio.to_thread(keeping.kept_state, folder)
+        state = await asyncio.to_thread(keeping.kept_state, folder.disk)
         return await self._restart(folder, state)
 
     async def stop(self, machine: Machine, *, keep_disk: bool = False) -> None:
@@ -245,7 +246,7 @@ class SandboxProvider:
                 await asyncio.to_thread(delete_tree, running.folder.disk)
 
     async def _stop_all(self) -> None:
-        await keeping.all_ended(self._stop(running, keep_disk=False) for running in list(self._running.values()))
+        await all_ended(self._stop(running, keep_disk=False) for running in list(self._running.values()))
 
     async def _keep(self, running: Running) -> None:
         """Note what `revive` needs, and that the disk belongs to no run."""
@@ -306,11 +307,7 @@ class SandboxProvider:
 
     def _strays(self) -> list[Stray]:
         """Disks and snapshots, runtime folders whose disk is gone, and image builds that were cut short."""
-        machines = {path.name: path for path in [*self._places.runtimes(), *folders_in(self._places.machines)]}
-        snapshots = folders_in(self._places.snapshots)
-        seen = [stray_of(path, "machine", tree_bytes(path)) for path in machines.values()]
-        seen += [stray_of(path, "snapshot", tree_bytes(path)) for path in snapshots]
-        found = [stray for stray in seen if stray is not None]
+        found = strays_in(self._places.machine_folders().values(), folders_in(self._places.snapshots))
         found += [_build_stray(image) for image in images.ls() if image.state == "partial" and _is_ours(image)]
         return sorted(found, key=lambda stray: stray.created)
 

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from vm_pool.errors import HostUnfit, MachineLost
 from vm_pool.guest_client import GuestMachine
+from vm_pool.host_files import end_of
 from vm_pool.host_processes import children
 from vm_pool.images import Image
 from vm_pool.local_state import DiskState, MachineFolder
-from vm_pool.output import end_of, one_line
+from vm_pool.output import one_line
 from vm_pool.providers.sandbox_cgroup import Group
 
 _FREEZE_S = 2.0

@@ -7,8 +7,8 @@ import signal
 import subprocess
 from pathlib import Path
 
+from vm_pool.host_files import end_of
 from vm_pool.local_state import DiskState, write_state
-from vm_pool.output import end_of
 from vm_pool.providers.vm_places import VmFolder
 from vm_pool.reflink import clone
 
@@ -69,7 +69,7 @@ def last_words(folder: VmFolder) -> str:
 
 
 def has_ended(process_fd: int) -> bool:
-    return process_fd < 0 or bool(select.select([process_fd], [], [], 0)[0])
+    return bool(select.select([process_fd], [], [], 0)[0])
 
 
 def end_elsewhere(folder: Path) -> None:

@@ -6,6 +6,7 @@ import shutil
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Literal
 
 from vm_pool import images
@@ -42,6 +43,7 @@ class Grounds:
         self._cloning = None if cloning == "auto" else vm_cloning.Cloning(cloning, "it was asked for")
         self._places = places
         self._known: dict[str, Ground] = {}
+        self._finding_out = Lock()
 
     def of(self, spec: Spec) -> Ground:
         """Blocks. Raises: `ConfigError`, `HostUnfit`, `ImageError`."""
@@ -56,11 +58,15 @@ class Grounds:
         image = images.find(f"{spec.image}{VM_SUFFIX}" if spec.image in RECIPES else spec.image)
         if not image.is_vm:
             raise ConfigError(f"{image.id} is for sandboxes; name it {image.name!r} to have it as a virtual machine")
-        if image.id not in self._known:
-            accel = vm_accel.choose(Path(emulator), image.kernel, image.initrd)
-            cloning = self._cloning or vm_cloning.cloning_of(Path(emulator))
-            self._known[image.id] = Ground(image, start_files(self._places, image), Path(emulator), accel, cloning)
-        return self._known[image.id]
+        with self._finding_out:
+            if image.id not in self._known:
+                self._known[image.id] = self._find_out(image, Path(emulator))
+            return self._known[image.id]
+
+    def _find_out(self, image: images.Image, emulator: Path) -> Ground:
+        accel = vm_accel.choose(emulator, image.kernel, image.initrd)
+        cloning = self._cloning or vm_cloning.cloning_of(emulator)
+        return Ground(image, start_files(self._places, image), emulator, accel, cloning)
 
 
 def describe(folder: VmFolder, state: DiskState, ground: Ground, memory: Memory, *, incoming: bool) -> Domain:

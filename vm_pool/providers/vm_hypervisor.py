@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vm_pool.errors import HostUnfit, MachineLost
-from vm_pool.providers.vm_disk import end_process
+from vm_pool.providers.vm_disk import end_process, has_ended
 from vm_pool.providers.vm_places import INSTALL, VmPlaces
 
 
@@ -123,9 +123,8 @@ class Vm:
         self._fd = os.pidfd_open(pid)
 
     @property
-    def process_fd(self) -> int:
-        """Can be read when the machine has ended."""
-        return self._fd
+    def ended(self) -> bool:
+        return self._fd < 0 or has_ended(self._fd)
 
     def resume(self) -> None:
         """Let it run, whatever made it stand still."""

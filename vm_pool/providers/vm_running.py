@@ -1,14 +1,18 @@
-"""Virtual machines of this process: those that are lent, and those that were started ahead and wait for it."""
+"""A virtual machine of this process: who it is, its channel, and waiting until its guest server answers."""
 
 import asyncio
 import secrets
+import time
 import uuid
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from vm_pool.errors import BootTimeout, MachineLost
 from vm_pool.guest_client import GuestMachine
+from vm_pool.guest_code import machine_info
 from vm_pool.local_state import DiskState
 from vm_pool.network import parse_network
-from vm_pool.providers import vm_disk
+from vm_pool.providers import vm_disk, vm_screen
 from vm_pool.providers.vm_channel import HostChannel, Identity
 from vm_pool.providers.vm_hypervisor import Vm
 from vm_pool.providers.vm_places import VmFolder
@@ -16,7 +20,7 @@ from vm_pool.providers.vm_places import VmFolder
 
 @dataclass
 class Running:
-    """A machine of this process."""
+    """Its channel need not be open yet."""
 
     machine: GuestMachine
     vm: Vm
@@ -24,26 +28,23 @@ class Running:
     folder: VmFolder
     state: DiskState
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while it is saved or stopped."""
 
-    @property
-    def ended(self) -> bool:
-        return vm_disk.has_ended(self.vm.process_fd)
+    async def ready(self, timeout_s: float) -> None:
+        """Wait until it has taken its identity and answers.
 
-
-class Spares:
-    """Machines that were started ahead, by the snapshot that they were made of."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[str, list[Running]] = {}
-
-    def add(self, snapshot_id: str, running: Running) -> None:
-        self._waiting.setdefault(snapshot_id, []).append(running)
-
-    def take(self, snapshot_id: str) -> Running | None:
-        """The one that waited longest; None when there is none. It may have ended."""
-        waiting = self._waiting.get(snapshot_id)
-        return waiting.pop(0) if waiting else None
+        Raises: `BootTimeout`, `MachineLost` when it ends instead, both with its last words.
+        """
+        deadline = time.monotonic() + timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.channel.ready()
+        except TimeoutError as error:
+            words = vm_disk.last_words(self.folder)
+            raise BootTimeout(f"{self.state.id} said nothing within {timeout_s:g} s; {words}") from error
+        except MachineLost as error:
+            words = vm_disk.last_words(self.folder)
+            raise MachineLost(f"{self.state.id} ended while it started; {words}") from error
+        await self.machine.ready(max(1.0, deadline - time.monotonic()))
 
 
 def fresh_identity(state: DiskState) -> Identity:
@@ -54,4 +55,20 @@ def fresh_identity(state: DiskState) -> Identity:
         hostname=f"desktop-{state.id[2:]}",
         size=f"{state.spec.width}x{state.spec.height}",
         egress=parse_network(state.spec.network).by_proxy,
+    )
+
+
+def channel_of(state: DiskState, folder: VmFolder, port: Path) -> HostChannel:
+    others = {b"egress": folder.egress} if parse_network(state.spec.network).by_proxy else {}
+    return HostChannel(port, folder.socket, others=others)
+
+
+def client_of(state: DiskState, folder: VmFolder, identity: Identity, provider: str) -> GuestMachine:
+    """Its screen's file must be there."""
+    return GuestMachine(
+        machine_info(state, provider),
+        socket=folder.socket,
+        token=identity.token,
+        framebuffer=folder.screen,
+        framebuffer_start=vm_screen.picture_start(folder.screen),
     )

@@ -1,17 +1,25 @@
 """Taking the state of a running machine out, and giving it to copies; in which way, `vm_cloning` says."""
 
+import asyncio
 import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from vm_pool.errors import MachineLost
-from vm_pool.providers import vm_disk
+from vm_pool.local_state import DiskState, write_state
+from vm_pool.providers import vm_disk, vm_screen
 from vm_pool.providers.vm_cloning import Way
 from vm_pool.providers.vm_domain import Memory
-from vm_pool.providers.vm_hypervisor import Vm
+from vm_pool.providers.vm_ground import Ground, describe
+from vm_pool.providers.vm_hypervisor import Hypervisor, Vm
 from vm_pool.providers.vm_places import VmFolder
+from vm_pool.providers.vm_rest import at_rest
+from vm_pool.providers.vm_running import Running
+from vm_pool.relaunch import programs_of
 
 Start = Callable[[VmFolder, Memory], Vm]
 """Start a machine that waits for state, on the disk of a folder."""
@@ -36,6 +44,45 @@ def load(vm: Vm, folder: VmFolder) -> None:
         vm.move_in(folder.device, without_memory=True)
     else:
         vm.move_in(folder.moved, without_memory=False)
+
+
+class Taken(NamedTuple):
+    """Of a machine whose state was taken out."""
+
+    state: DiskState
+    """With its programs, when its memory could not be had."""
+    stood_still_ms: float
+
+
+async def take_out(
+    running: Running, folder: VmFolder, state: DiskState, ground: Ground, hypervisor: Hypervisor, *, goes_on: bool
+) -> Taken:
+    """Bring all of a machine that its way to be copied needs into a folder, which is made if need be.
+
+    One that does not go on keeps its disk where that is.
+    """
+    way = ground.cloning.way
+    if way != "boot" and await asyncio.to_thread(running.vm.why_it_cannot_move):
+        way = "boot"
+    if way == "boot":
+        state = state.model_copy(update={"programs": await programs_of(running.machine)})
+        await running.machine.run(["sync"])
+    folder.path.mkdir(mode=0o700, exist_ok=True)
+    write_state(folder.path, state)
+    source = running.folder if goes_on else folder
+    async with at_rest(running.machine, running.vm.pid):
+        stood_still_s = await asyncio.to_thread(partial(save, running.vm, source, folder, way, goes_on=goes_on))
+    if goes_on:
+        running.channel.set_clock()
+    if way == "fork":
+
+        def start(work: VmFolder, memory: Memory) -> Vm:
+            domain = describe(work, state, ground, memory, incoming=True)
+            vm_screen.make_blank(domain.screen)
+            return hypervisor.start(domain)
+
+        await asyncio.to_thread(bake, folder, ground.image.disk, state.spec.memory_mib, start)
+    return Taken(state, 1000 * stood_still_s)
 
 
 def save(vm: Vm, source: VmFolder, folder: VmFolder, way: Way, *, goes_on: bool) -> float:

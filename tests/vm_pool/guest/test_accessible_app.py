@@ -4,7 +4,7 @@ from typing import Any
 
 from vm_pool.guest.accessible_app import AppWalk, LocateWindow
 from vm_pool.guest.atspi_names import SHOWING, VISIBLE
-from vm_pool.guest.dbus_wire import Call, Reply
+from vm_pool.guest.dbus_messages import Call, Reply
 from vm_pool.types import Node
 
 ROOT = "/org/a11y/atspi/accessible/root"

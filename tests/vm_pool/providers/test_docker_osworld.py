@@ -91,7 +91,7 @@ async def test_a_kept_container_starts_again_and_a_removed_one_is_lost(provider:
     revived = await provider.revive(machine.info.machine_id)
     assert await revived.read("/home/user/a") == b"kept"
     await provider.stop(revived)
-    with pytest.raises(MachineLost, match="state is gone"):
+    with pytest.raises(MachineLost, match="disk is gone"):
         await provider.revive(machine.info.machine_id)
     assert (await gc([provider], idle_too=True)).removed == []
 

@@ -91,7 +91,7 @@ def listening_places(port: int) -> list[str]:
 async def test_its_screen_is_seen_from_outside_as_well(provider, machine, tmp_path):
     from vm_pool.providers.foreign_machine import CardMachine, pixels_of_ppm
 
-    vm = provider._of(machine).vm
+    vm = provider._machines.of(machine).vm
     vm.draw(tmp_path / "card")
     console = pixels_of_ppm((tmp_path / "card").read_bytes())
     assert console.any()
