@@ -147,7 +147,7 @@ class LibvirtProvider:
         places = self._places
         return Footprint(
             folders=(places.machines, places.snapshots),
-            named={"domains": frozenset(path.stem for path in places.hosts.glob("*/run/qemu/*.xml"))},
+            named={"domains": places.domains()},
         )
 
     async def _ground(self, spec: Spec) -> Ground:
