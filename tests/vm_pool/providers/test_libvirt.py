@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import pytest_asyncio
+from PIL import Image
 
 from vm_pool.contract import CHECKS
 from vm_pool.contract.pace import pace_of
-from vm_pool.errors import ConfigError, GuestFileNotFound, MachineLost
+from vm_pool.errors import BootTimeout, ConfigError, GuestFileNotFound, GuestTimeout, MachineLost
 from vm_pool.events import Chord, Move, Text
 from vm_pool.guest_client import GuestMachine
 from vm_pool.machine import Machine, WithClipboard
@@ -279,6 +280,36 @@ async def test_a_machine_that_died_while_it_waited_is_not_lent_and_the_rest_end_
     (waiting,) = (running.vm.pid for running in provider._spares._waiting[branch.snapshot_id])
     await provider.drop(branch)
     assert not _command_line(waiting)
+
+
+async def test_of_a_fork_that_never_answers_its_last_screen_is_told(provider, places, original, snapshot, tmp_path):
+    from vm_pool.providers.libvirt import LibvirtProvider
+
+    stopped = await provider.fork(snapshot)
+    server = await output(stopped, "sh", "-c", "echo $PPID")
+    await stopped.launch(["sh", "-c", f"sleep 1; kill -STOP {server}"])
+    await until(lambda: _is_silent(stopped))
+    without_answers = await provider.snapshot(stopped)
+    await provider.stop(stopped)
+    impatient = LibvirtProvider(places=places, fork_timeout_s=3.0)
+    async with impatient.session():
+        with pytest.raises(BootTimeout, match="was not ready after") as caught:
+            await impatient.fork(without_answers)
+    await provider.drop(without_answers)
+    assert caught.value.report is not None
+    assert caught.value.report.evidence.screen is not None
+    with Image.open(caught.value.report.evidence.screen) as shown:
+        assert shown.size == (SLIM.width, SLIM.height)
+        pixels = np.asarray(shown)
+    assert np.mean(pixels == (await original.screenshot()).pixels) > 0.9  # the caret blinks
+
+
+async def _is_silent(machine: Machine) -> bool:
+    try:
+        await machine.run(["true"], timeout_s=1)
+    except GuestTimeout:
+        return True
+    return False
 
 
 async def test_a_promoted_machine_ends_and_is_the_original_of_others(provider, places, snapshot):
