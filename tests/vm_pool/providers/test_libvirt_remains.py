@@ -1,6 +1,8 @@
 """Of virtual machines too it is known what they hold, why they were late, and what a killed process left."""
 
 import asyncio
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -46,6 +48,15 @@ def places() -> Generator[VmPlaces]:
         places = VmPlaces(Path(name))
         places.make()
         yield places
+
+
+def test_only_the_domains_of_ones_own_state_folder_are_counted(places: VmPlaces) -> None:
+    noted = places.hosts / f"{os.getpid()}-zz" / "run" / "qemu"
+    noted.mkdir(parents=True)
+    (noted / "m-ours.xml").write_text(f"<source file='{places.root}/machines/m-ours/disk.qcow2'/>")
+    (noted / "m-theirs.xml").write_text("<source file='/elsewhere/machines/m-theirs/disk.qcow2'/>")
+    assert places.domains() == {"m-ours"}
+    shutil.rmtree(noted.parents[1])
 
 
 async def test_what_a_killed_process_left_is_counted_and_collected(places: VmPlaces) -> None:
