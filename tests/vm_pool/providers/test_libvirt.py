@@ -26,6 +26,7 @@ from PIL import Image
 
 from vm_pool.contract import CHECKS
 from vm_pool.contract.pace import pace_of
+from vm_pool.disk import tree_bytes
 from vm_pool.errors import BootTimeout, ConfigError, GuestFileNotFound, GuestTimeout, MachineLost
 from vm_pool.events import Chord, Move, Text
 from vm_pool.guest_client import GuestMachine
@@ -315,7 +316,12 @@ async def _is_silent(machine: Machine) -> bool:
 async def test_a_promoted_machine_ends_and_is_the_original_of_others(provider, places, snapshot):
     machine = await provider.fork(snapshot)
     await machine.write("/home/user/so-far", b"half way")
+    sizes: list[int] = []
+    watching = asyncio.create_task(_watch(places.snapshots, sizes))
     promoted = await provider.promote(machine)
+    watching.cancel()
+    # Its memory is written once, straight into the file that forks map.
+    assert max(sizes) < 1.2 * tree_bytes(places.snapshot(promoted.snapshot_id).path) + min(sizes)
     with pytest.raises(MachineLost):
         await machine.look(frozenset())
     assert not places.machine(machine.info.machine_id).path.exists()
@@ -326,6 +332,14 @@ async def test_a_promoted_machine_ends_and_is_the_original_of_others(provider, p
         assert await typed(fork) == TYPED
         await provider.stop(fork)
     await provider.drop(promoted)
+
+
+async def _watch(folder: Path, sizes: list[int]) -> None:
+    """How many bytes it takes on disk, time and again."""
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            sizes.append(await asyncio.to_thread(tree_bytes, folder))
+        await asyncio.sleep(0.01)
 
 
 @asynccontextmanager
