@@ -27,7 +27,7 @@ from vm_pool.provider import Snapshot, Spec, Stray
 from vm_pool.providers import keeping, vm_disk, vm_strays
 from vm_pool.providers.foreign_disk import ForeignDisk, read_foreign_disk
 from vm_pool.providers.foreign_domain import ForeignDomain, UefiFiles, forwarded_port
-from vm_pool.providers.foreign_machine import CardMachine
+from vm_pool.providers.foreign_machine import Card, from_outside
 from vm_pool.providers.machines import Machines
 from vm_pool.providers.remote_guest import attach
 from vm_pool.providers.vm_accel import why_no_kvm
@@ -168,10 +168,8 @@ class LibvirtDiskProvider:
             machine = await attach(url, token="", machine_id=state.id, timeout_s=timeout_s, known=known)
         except BootTimeout as error:
             raise BootTimeout(f"{error}; {vm_disk.last_words(folder)}") from error
-        if what.screen == "server":
-            return machine
-        await machine.aclose()
-        return CardMachine(machine.info, url=url, draw=vm.draw, picture=folder.screen)
+        card = Card(vm.draw, folder.screen) if what.screen == "card" else None
+        return await from_outside(machine, url=url, card=card, send=vm.send if what.input == "auto" else None)
 
     async def _keep(self, running: _Running) -> None:
         """Save memory and devices beside the disk, and note that they belong to no run."""

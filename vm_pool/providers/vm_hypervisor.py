@@ -11,7 +11,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -191,6 +191,10 @@ class Vm:
     def draw(self, target: Path) -> None:
         """Write what is on its graphics card to a file (PPM)."""
         self._ask("screendump", {"filename": str(target)})
+
+    def send(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Have its tablet and keyboard say something, in the words of QEMU's `InputEvent`."""
+        self._ask("input-send-event", {"events": list(events)})
 
     def end(self) -> None:
         """Kill it and wait until it is gone; idempotent. Raises: `TimeoutError` when it stays."""

@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from vm_pool.errors import ConfigError, GuestError
 from vm_pool.providers.foreign_disk import ForeignDisk, is_foreign, read_foreign_disk
 from vm_pool.providers.foreign_domain import ForeignDomain, UefiFiles, forwarded_port
-from vm_pool.providers.foreign_machine import CardMachine, pixels_of_ppm
+from vm_pool.providers.foreign_machine import Card, ForeignMachine, pixels_of_ppm
 from vm_pool.types import MachineInfo
 
 QEMU = "{http://libvirt.org/schemas/domain/qemu/1.0}"
@@ -190,7 +190,7 @@ async def test_frames_come_from_the_card_and_must_fit_what_the_server_says(tmp_p
     def draw(path: Path) -> None:
         path.write_bytes(shown.pop(0))
 
-    machine = CardMachine(info, url="http://127.0.0.1:9", draw=draw, picture=tmp_path / "screen")
+    machine = ForeignMachine(info, url="http://127.0.0.1:9", card=Card(draw, tmp_path / "screen"))
     assert (await machine.screenshot()).pixels.tobytes() == b"abcdef"
     with pytest.raises(GuestError, match=r"shows 1x1 px, its guest server 2x1; .* say screen = \"server\""):
         await machine.screenshot()
