@@ -3,9 +3,9 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from vm_pool.events import InputEvent
 from vm_pool.guest_client import GuestMachine
 from vm_pool.osworld_client import OSWorldMachine
 from vm_pool.providers.foreign_input import Sent, Words, move_to, sent_for
-from vm_pool.types import Frame, MachineInfo, Performed
+from vm_pool.types import Completed, Frame, MachineInfo, Performed
 
 _LONGEST_HEAD = 64
 _ARRIVES_S = 2.0
@@ -37,7 +37,8 @@ class ForeignMachine(OSWorldMachine):
     """As `OSWorldMachine`, but for what is done from outside.
 
     `card`: frames come from it; None: from the guest server. `send`: has QEMU send what the machine's tablet and
-    keyboard say, and is used for what these can say; None: all input goes by the guest server.
+    keyboard say, and is used for what these can say; None: all input goes by the guest server. `env`: of programs that
+    `run` and `launch` start, where the guest server can be told of it.
     """
 
     def __init__(
@@ -47,8 +48,10 @@ class ForeignMachine(OSWorldMachine):
         url: str,
         card: Card | None = None,
         send: Callable[[Words], None] | None = None,
+        env: Mapping[str, str] | None = None,
     ):
         super().__init__(info, url=url)
+        self._env = dict(env or {}) if info.platform == "linux" else {}
         self._card = card
         self._send = send
         self._drawing = asyncio.Lock()
@@ -65,6 +68,9 @@ class ForeignMachine(OSWorldMachine):
                 f' {self.info.width}x{self.info.height}; the desktop is elsewhere: say screen = "server"'
             )
         return Frame(pixels, time.time())
+
+    async def run(self, argv: Sequence[str], **options: Any) -> Completed:
+        return await super().run(argv, **{**options, "env": {**self._env, **(options.get("env") or {})}})
 
     async def perform(self, events: Sequence[InputEvent], *, request_id: str | None = None) -> Performed:
         sent = sent_for(events, self.info.width, self.info.height) if self._send else None
@@ -151,16 +157,17 @@ async def from_outside(
     url: str,
     card: Card | None = None,
     send: Callable[[Words], None] | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> GuestMachine | OSWorldMachine:
-    """The same machine, looked at by `card`, and used by its devices where its desktop reads them.
+    """The same machine, looked at by `card`, and used by its devices where its desktop reads them; with that `env`.
 
     One with our own guest server takes input in milliseconds and stays as it is. Raises: `MachineError`.
     """
     quick = isinstance(machine, GuestMachine)
-    if card is None and (quick or send is None):
+    if card is None and (quick or not (send or env)):
         return machine
     await machine.aclose()
-    found = ForeignMachine(machine.info, url=url, card=card, send=None if quick else send)
+    found = ForeignMachine(machine.info, url=url, card=card, send=None if quick else send, env=env)
     try:
         return found if quick or send is None or await found.follows() else found.without_devices()
     except BaseException:

@@ -102,7 +102,9 @@ def test_what_is_no_path_of_a_disk_says_what_would_be(image):
         read_foreign_disk(image)
 
 
-def described(*, uefi: UefiFiles | None = None, incoming: bool = False, **said: object) -> Xml.Element:
+def described(
+    *, uefi: UefiFiles | None = None, incoming: bool = False, tunnels: int | None = None, **said: object
+) -> Xml.Element:
     domain = ForeignDomain(
         name="m-1",
         uuid="6f8d6f0e-7a0c-4d0e-9d0a-0123456789ab",
@@ -114,6 +116,7 @@ def described(*, uefi: UefiFiles | None = None, incoming: bool = False, **said: 
         cpus=2,
         disk=Path("/state/m-1/disk.qcow2"),
         uefi=uefi,
+        tunnels=tunnels,
         console=Path("/state/m-1/console"),
         incoming=incoming,
         notes={"task": "</metadata><devices/>"},
@@ -154,6 +157,13 @@ def test_firmware_and_tpm_are_there_when_asked_for():
 def test_only_a_machine_that_gets_state_waits_for_it():
     assert "-incoming" not in words(described())
     assert words(described(incoming=True))[-2:] == ["-incoming", "defer"]
+
+
+def test_a_machine_that_may_reach_something_has_one_more_port_and_no_other_way_out():
+    assert words(described())[1].count("hostfwd") == 1
+    open_one = words(described(tunnels=3129))[1]
+    assert "restrict=on" in open_one
+    assert open_one.endswith(",hostfwd=tcp:127.0.0.1:0-10.0.2.15:5000,hostfwd=tcp:127.0.0.1:0-10.0.2.15:3129")
 
 
 def test_the_port_is_read_off_what_qemu_says():

@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from foreign_guest import PORT, SYSLINUX_MBR, kernel_package, make_foreign_disk
+from PIL import Image
+from web_server import GET, PAGE, web_server
 
 from vm_pool import images
 from vm_pool.contract import CHECKS
-from vm_pool.errors import ConfigError, GuestError, MachineLost
+from vm_pool.errors import BootTimeout, ConfigError, GuestError, MachineLost
 from vm_pool.events import Move, Text
 from vm_pool.local_state import folders_in
 from vm_pool.osworld_client import OSWorldMachine
@@ -27,6 +29,7 @@ pytestmark = [pytest.mark.vm, pytest.mark.asyncio(loop_scope="module"), pytest.m
 TOOLS = {"syslinux": "syslinux", "mcopy": "mtools", "mkfs.vfat": "dosfstools"}
 SAID = 'disk = "guest.qcow2"\nbus = "virtio"\ncard = "virtio"\nmemory_mib = 640\nboot_timeout_s = 300\n'
 OVMF = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
+SHOP = "shop.test"
 REACH = "import socket,sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 3)"
 
 
@@ -55,9 +58,13 @@ async def provider():
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def machine(provider, disks):
     (disks / "bios.toml").write_text(SAID)
-    machine = await provider.boot(Spec(image=str(disks / "bios.toml"), labels={"suite": "foreign"}))
-    yield machine
-    await provider.stop(machine)
+    async with web_server() as port:
+        network = f"allow:{SHOP}=127.0.0.1:{port}"
+        machine = await provider.boot(
+            Spec(image=str(disks / "bios.toml"), labels={"suite": "foreign"}, network=network)
+        )
+        yield machine
+        await provider.stop(machine)
 
 
 async def test_it_is_used_by_osworlds_routes_alone(machine):
@@ -144,6 +151,19 @@ async def test_uefi_and_a_tpm_are_there_and_can_be_copied(provider, disks):
     await provider.drop(snapshot)
 
 
+async def test_of_one_whose_server_never_answers_its_console_and_its_graphics_card_are_told(provider, disks):
+    (disks / "deaf.toml").write_text(f"{SAID}port = 5001\n".replace("boot_timeout_s = 300", "boot_timeout_s = 12"))
+    with pytest.raises(BootTimeout, match="see: agent-s3 pool logs m-") as caught:
+        await provider.boot(Spec(image=str(disks / "deaf.toml")))
+    report = caught.value.report
+    assert report is not None
+    assert report.elapsed_s >= 12
+    assert len(report.evidence.log.splitlines()) == 4  # what became of each question
+    assert report.evidence.screen is not None
+    with Image.open(report.evidence.screen) as shown:
+        assert shown.convert("L").getextrema() != (0, 0)
+
+
 @pytest.fixture(scope="module")
 def driven_disk(tmp_path_factory) -> Generator[Path]:
     folder = tmp_path_factory.mktemp("driven")
@@ -198,6 +218,27 @@ async def test_a_desktop_that_reads_no_devices_is_used_by_its_server(machine):
     assert not machine.uses_devices
 
 
-async def test_a_network_is_refused_before_anything_is_made(provider, disks):
-    with pytest.raises(ConfigError, match="no network 'bridge'"):
+async def test_a_network_of_containers_is_refused_before_anything_is_made(provider, disks):
+    with pytest.raises(ConfigError, match="no network 'bridge', which is for containers"):
         await provider.boot(Spec(image=str(disks / "guest.qcow2"), network="bridge"))
+
+
+async def test_programs_reach_by_the_proxy_what_the_machine_may_and_nothing_else(machine):
+    assert PAGE.decode() in await fetched(machine, f"http://{SHOP}/")
+    assert "not among the names" in await fetched(machine, "http://example.org/")
+    assert "not among the names" in await fetched(machine, "http://10.0.2.2/")
+
+
+async def test_a_copy_reaches_the_same_by_tunnels_of_its_own(provider, machine):
+    snapshot = await provider.snapshot(machine)
+    copy = await provider.fork(snapshot)
+    await provider.drop(snapshot)
+    assert PAGE.decode() in await fetched(copy, f"http://{SHOP}/")
+    await provider.stop(copy)
+    assert PAGE.decode() in await fetched(machine, f"http://{SHOP}/")
+
+
+async def fetched(machine, url: str) -> str:
+    """What a program in the machine gets that goes by its environment."""
+    done = await machine.run(["python3", "-c", GET, url], timeout_s=60)
+    return done.stdout + done.stderr
