@@ -90,12 +90,15 @@ class ForeignMachine(OSWorldMachine):
         return self
 
     async def follows(self) -> bool:
-        """Whether the desktop's pointer goes where the tablet says: then the devices are the desktop's own."""
+        """Whether the desktop's pointer goes where the tablet says, and back: then these are the desktop's devices."""
         assert self._send is not None
         before = await self._cursor() or (0, 0)
-        there = (self.info.width // 4 if before[0] > self.info.width // 2 else self.info.width * 3 // 4, before[1])
-        await asyncio.to_thread(self._send, move_to(*there, self.info.width, self.info.height))
-        return await self._arrived(there, _PROBE_S) is not None
+        away = (self.info.width // 4 if before[0] > self.info.width // 2 else self.info.width * 3 // 4, before[1])
+        for there in (away, before):
+            await asyncio.to_thread(self._send, move_to(*there, self.info.width, self.info.height))
+            if await self._arrived(there, _PROBE_S) is None:
+                return False
+        return True
 
     async def _perform_outside(self, events: Sequence[InputEvent], sent: Sequence[Sent], request_id: str) -> Performed:
         if request_id in self._receipts:
@@ -167,7 +170,9 @@ async def from_outside(
     if card is None and (quick or not (send or env)):
         return machine
     await machine.aclose()
-    found = ForeignMachine(machine.info, url=url, card=card, send=None if quick else send, env=env)
+    internet = {"capabilities": machine.info.capabilities | {"internet"}} if env else {}
+    info = machine.info.model_copy(update=internet)
+    found = ForeignMachine(info, url=url, card=card, send=None if quick else send, env=env)
     try:
         return found if quick or send is None or await found.follows() else found.without_devices()
     except BaseException:

@@ -101,6 +101,7 @@ class Desk:
 async def test_a_desktop_that_reads_its_devices_is_used_by_them_and_each_request_once(httpserver) -> None:
     desk = Desk(httpserver)
     machine = await desk.machine()
+    assert desk.pointer == [0, 0]  # where it was before it was tried out
     desk.by_devices.clear()
     done = await machine.perform([Click(x=700, y=300)], request_id="r1")
     assert (done.executed, done.pointer, done.repeated) == (1, (700, 300), False)

@@ -224,6 +224,7 @@ async def test_a_network_of_containers_is_refused_before_anything_is_made(provid
 
 
 async def test_programs_reach_by_the_proxy_what_the_machine_may_and_nothing_else(machine):
+    assert "internet" in machine.info.capabilities
     assert PAGE.decode() in await fetched(machine, f"http://{SHOP}/")
     assert "not among the names" in await fetched(machine, "http://example.org/")
     assert "not among the names" in await fetched(machine, "http://10.0.2.2/")
