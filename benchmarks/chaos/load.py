@@ -84,14 +84,15 @@ class Load:
     async def _lease_after_lease(self) -> None:
         while True:
             branch = await self._branch()
+            lent: list[Machine] = []
             try:
                 async with asyncio.timeout(_HUNG_S):
-                    await self._lease(branch)
+                    await self._lease(branch, lent)
             except ConfigError as error:
                 self._forget(branch)  # it went with the daemon or the process that held it
                 say("refused", named(error))
             except MachineError as error:
-                say("lost", named(error))
+                say("lost" if lent else "refused", named(error))
             except TimeoutError as error:
                 # A machine that is not ready in time is refused with a reason; our own time-out has none.
                 say("refused" if str(error) else "hung", named(error))
@@ -104,10 +105,12 @@ class Load:
                 if branch:
                     branch.users -= 1
 
-    async def _lease(self, branch: _Branch | None) -> None:
+    async def _lease(self, branch: _Branch | None, lent: list[Machine]) -> None:
+        """From asking to giving back; `lent` holds the machine as soon as there is one."""
         source: Source = branch.snapshot if branch else self._job.spec
         say("asked", type(source).__name__)
         async with self._pool.lease(source, labels={"run": "chaos"}) as machine:
+            lent.append(machine)
             say("given", machine.info.machine_id)
             if branch:
                 await self._check(machine, branch.mark)
