@@ -25,7 +25,7 @@ from vm_pool.types import Frozen
 
 _BOOT_SHARES = {"libvirt": 0.03}
 """Of leases that start cold, which takes a virtual machine as long as fifty forks; of all others, one in five."""
-_BOOT_SHARE, _BRANCH_SHARE, _SAVE_SHARE, _PROMOTE_SHARE = 0.2, 0.3, 0.15, 0.3
+_BOOT_SHARE, _BRANCH_SHARE, _SAVE_SHARE, _PROMOTE_SHARE = 0.2, 0.3, 0.25, 0.3
 _MOST_BRANCHES = 2
 _STEPS = (2, 8)
 _HUNG_S = 400.0
