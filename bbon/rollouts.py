@@ -58,17 +58,19 @@ async def _rollout(session: Session, index: int) -> RolloutResult:
             _tell_the_rest(narrator, paths)
         return read_model(paths.result, RolloutResult)
     began = time.perf_counter()
-    start = await _where_to_start(session, index)
-    attempt = start.attempt
-    while True:
-        try:
-            result = await _attempt(session, index, start._replace(attempt=attempt))
-        except* VMPoolError as errors:
-            result = _without_steps(session, index, "machine_lost", _first(errors), began, attempt=attempt)
-        if result.status != "machine_lost" or attempt - start.attempt + 1 >= MOST_ATTEMPTS:
-            return result
-        log.warning("rollout %d lost its machine at attempt %d: %s", index, attempt, result.reason)
-        attempt, start = attempt + 1, start._replace(revived=None)
+    async with AsyncExitStack() as earlier:
+        start = await _where_to_start(session, index, earlier)
+        attempt = start.attempt
+        while True:
+            try:
+                result = await _attempt(session, index, start._replace(attempt=attempt))
+            except* VMPoolError as errors:
+                result = _without_steps(session, index, "machine_lost", _first(errors), began, attempt=attempt)
+            if result.status != "machine_lost" or attempt - start.attempt + 1 >= MOST_ATTEMPTS:
+                return result
+            log.warning("rollout %d lost its machine at attempt %d: %s", index, attempt, result.reason)
+            await earlier.aclose()  # its place is for the next one
+            attempt, start = attempt + 1, start._replace(revived=None)
 
 
 def _first(errors: BaseException) -> Exception:
@@ -86,12 +88,14 @@ class _Start(NamedTuple):
     """The machine of an interrupted session; None: a fresh fork."""
 
 
-async def _where_to_start(session: Session, index: int) -> _Start:
+async def _where_to_start(session: Session, index: int, leases: AsyncExitStack) -> _Start:
+    """Whether there is a machine to go on on; its lease goes to `leases`."""
     known = session.state.rollout(index)
     if known.machine_id is None:
         return _Start(known.attempt, None)
+    lease = session.pool.lease_again(known.machine_id, session.source(), labels=_labels(session, index), keep_disk=True)
     try:
-        machine = await session.pool.provider.revive(known.machine_id)
+        machine = await leases.enter_async_context(lease)
     except VMPoolError as error:
         log.warning("rollout %d starts afresh, its machine %s cannot be revived: %s", index, known.machine_id, error)
         return _Start(known.attempt + 1, None)
@@ -155,17 +159,20 @@ async def _revived_or_forked(session: Session, index: int, start: _Start) -> Asy
     if start.revived is not None:
         yield start.revived
         return
-    labels = {"run": session.run_id, "rollout": str(index)}
     snapshot = await session.snapshot()
     async with AsyncExitStack() as stack:
         with session.state.timed("fork", side_by_side=True):
             try:
-                lease = session.pool.lease(snapshot, labels=labels, keep_disk=True)
+                lease = session.pool.lease(snapshot, labels=_labels(session, index), keep_disk=True)
                 machine = await stack.enter_async_context(lease)
             except ConfigError as error:  # somebody cleared it away between two sessions
                 await session.forget_snapshot(snapshot)
                 raise MachineLost(str(error)) from error
         yield machine
+
+
+def _labels(session: Session, index: int) -> dict[str, str]:
+    return {"run": session.run_id, "rollout": str(index)}
 
 
 async def _run(session: Session, index: int, start: _Start, machine: Machine, narrator: Narrator) -> RolloutResult:

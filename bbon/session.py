@@ -17,7 +17,7 @@ from bbon.types import Listener, PhaseBegan, RunConfig
 from llm.budget import Budget, Ledger, Spend
 from vm_pool.errors import VMPoolError
 from vm_pool.machine import Machine
-from vm_pool.pool import Pool
+from vm_pool.pool import Pool, Source
 from vm_pool.provider import Snapshot, Spec
 
 log = logging.getLogger(__name__)
@@ -70,6 +70,14 @@ class Session:
         async with self._making:
             return self.state.state.snapshot or await self._make_snapshot()
 
+    def source(self) -> Source:
+        """What machines that there are by now were started from: the prepared desktop, unless it is gone."""
+        return self.state.state.snapshot or self._spec()
+
+    def _spec(self) -> Spec:
+        config = self.config
+        return Spec(image=config.image, width=config.width, height=config.height, network=config.network, ttl_s=_TTL_S)
+
     async def forget_snapshot(self, snapshot: Snapshot) -> None:
         """It turned out to be gone; the next `snapshot` makes another."""
         async with self._making:
@@ -86,11 +94,9 @@ class Session:
             self.state.update(snapshot=None)
 
     async def _make_snapshot(self) -> Snapshot:
-        config = self.config
-        spec = Spec(image=config.image, width=config.width, height=config.height, network=config.network, ttl_s=_TTL_S)
         async with AsyncExitStack() as stack:
-            with self.phase("boot", f"{config.provider} {config.image}"):
-                lease = self.pool.lease(spec, labels={"run": self.run_id, "rollout": "base"})
+            with self.phase("boot", f"{self.config.provider} {self.config.image}"):
+                lease = self.pool.lease(self._spec(), labels={"run": self.run_id, "rollout": "base"})
                 machine = await stack.enter_async_context(lease)
             with self.phase("setup"):
                 await self._set_up(machine)

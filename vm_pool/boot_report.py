@@ -78,10 +78,13 @@ def evidence_in(folder: MachineFolder) -> Evidence:
     )
 
 
-def save_screen(machine_id: str, framebuffer: Path, width: int, height: int) -> str | None:
-    """What a machine's display server has in a file, as a PNG among the reports; None when there is no picture."""
+def save_screen(machine_id: str, framebuffer: Path, width: int, height: int, *, start: int = 0) -> str | None:
+    """What a machine's display server has in a file, as a PNG among the reports; None when there is no picture.
+
+    `start`: where in the file the picture begins, in bytes.
+    """
     with suppress(OSError, BadFramebuffer, ValueError):
-        screen = Framebuffer(framebuffer, width, height)
+        screen = Framebuffer(framebuffer, width, height, start=start)
         try:
             frame = Frame(screen.grab(), time.time())
         finally:

@@ -1,14 +1,16 @@
 """Ways out of machines: tunnels that this host opens to each, and a proxy at this end of them.
 
-A machine has no network card. Programs in it find a proxy on their own loopback interface; whatever connects there is
-handed one of the tunnels (`guest/egress.py`), which are connections to a socket of the machine's.
+A machine reaches nothing by itself. Programs in it find a proxy on their own loopback interface; whatever connects
+there is handed one of the tunnels (`guest/relay.py`), which are connections to a socket of the machine's.
 """
 
 import asyncio
 import time
+from asyncio import StreamReader, StreamWriter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from vm_pool.egress_proxy import Limits, Proxy
 from vm_pool.guest_wire import SocketFile
@@ -27,10 +29,14 @@ class Exits:
         self._limits = limits
         self._open: dict[str, _Exit] = {}
 
-    def open(self, machine_id: str, network: Network, socket: Path, log: Path) -> None:
-        """Begin for a machine, if its network goes by the proxy. `log` is where names of hosts are noted."""
+    def open(self, machine_id: str, network: Network, entry: "Path | TcpEntry", log: Path) -> None:
+        """Begin for a machine, if its network goes by the proxy. `log` is where names of hosts are noted.
+
+        `entry`: the unix socket, or the port, by which tunnels get into it.
+        """
         if network.by_proxy:
-            self._open[machine_id] = _Exit(socket, Proxy(network, note=_noting(log), limits=self._limits))
+            found = entry if isinstance(entry, TcpEntry) else _UnixEntry(SocketFile(entry))
+            self._open[machine_id] = _Exit(found, Proxy(network, note=_noting(log), limits=self._limits))
 
     async def close(self, machine_id: str) -> None:
         """End all its connections; idempotent."""
@@ -38,11 +44,39 @@ class Exits:
             await leaving.aclose()
 
 
+class TcpEntry(NamedTuple):
+    """A port of this host's loopback interface that leads into a machine."""
+
+    port: int
+    greeting: bytes
+    """With which each tunnel begins: the name of the machine's present life, as `guest/relay.py` knows it."""
+
+    async def connect(self) -> tuple[StreamReader, StreamWriter]:
+        """Raises: `OSError`."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=_CHUNK)
+        writer.write(self.greeting)
+        return reader, writer
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class _UnixEntry(NamedTuple):
+    socket: SocketFile
+
+    async def connect(self) -> tuple[StreamReader, StreamWriter]:
+        """Raises: `OSError`."""
+        return await asyncio.open_unix_connection(self.socket.address(), limit=_CHUNK)
+
+    def close(self) -> None:
+        self.socket.close()
+
+
 class _Exit:
     """Keeps as many tunnels open as connections may be under way at once."""
 
-    def __init__(self, socket: Path, proxy: Proxy) -> None:
-        self._socket = SocketFile(socket)
+    def __init__(self, entry: TcpEntry | _UnixEntry, proxy: Proxy) -> None:
+        self._entry = entry
         self._proxy = proxy
         self._tasks = [asyncio.create_task(self._keep_one()) for _ in range(proxy.limits.connections)]
 
@@ -50,7 +84,7 @@ class _Exit:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._socket.close()
+        self._entry.close()
 
     async def _keep_one(self) -> None:
         while True:
@@ -60,7 +94,7 @@ class _Exit:
     async def _use_one(self) -> bool:
         """Whether a tunnel could be opened and was used."""
         try:
-            reader, writer = await asyncio.open_unix_connection(self._socket.address(), limit=_CHUNK)
+            reader, writer = await self._entry.connect()
         except OSError:
             return False
         try:

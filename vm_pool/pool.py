@@ -5,15 +5,15 @@ import os
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from vm_pool.admission import HostAdmission
 from vm_pool.boot_report import summed_up
-from vm_pool.errors import BootTimeout, MachineError, MachineLost, PoolClosed, VMPoolError
+from vm_pool.errors import BootTimeout, ConfigError, MachineError, MachineLost, PoolClosed, VMPoolError
 from vm_pool.lease_book import Lease, LeaseBook
 from vm_pool.lease_keeper import Held, LeaseKeeper, Source, deadline_of, source_name
 from vm_pool.machine import Machine
@@ -114,11 +114,34 @@ class Pool:
         provider's `revive` needs. When the source's `ttl_s` is over the machine is stopped, and using it raises
         `MachineLost`, which says so. Raises: `PoolClosed`; what the provider raises when no machine can be started.
         """
+        asked = _Asked(source, f"q-{secrets.token_hex(4)}", labels or {})
+        async with self._lent(asked, lambda: self._take(*asked), keep_disk=keep_disk) as machine:
+            yield machine
+
+    @asynccontextmanager
+    async def lease_again(
+        self, machine_id: str, source: Source, *, labels: Mapping[str, str] | None = None, keep_disk: bool = False
+    ) -> AsyncGenerator[Machine]:
+        """Lend a machine that was kept, or that a dead process left behind, as `lease` lends a new one.
+
+        Its time begins anew. `source` is what it was started from, and what `replace` starts another one of.
+        Raises: `PoolClosed`, `ConfigError` when this pool lends it already; what the provider's `revive` raises.
+        """
+        if machine_id in self._loans:
+            raise ConfigError(f"{machine_id} is lent already; end that lease first")
+        asked = _Asked(source, f"q-{secrets.token_hex(4)}", labels or {})
+        async with self._lent(asked, lambda: self._start_once(*asked, revived=machine_id), keep_disk=keep_disk) as lent:
+            yield lent
+
+    @asynccontextmanager
+    async def _lent(
+        self, asked: "_Asked", take: Callable[[], Awaitable[Held]], *, keep_disk: bool
+    ) -> AsyncGenerator[Machine]:
+        """A lease from its being asked for to its end."""
         self._check_open()
-        request, labels = f"q-{secrets.token_hex(4)}", labels or {}
-        self._notes.add("asked", request, source_name(source), labels)
+        self._notes.add("asked", asked.request, source_name(asked.source), asked.labels)
         async with self._places:
-            held = await self._lend(source, labels, request)
+            held = await self._lend(asked, take)
             try:
                 yield held.machine
             except MachineLost as error:
@@ -141,7 +164,7 @@ class Pool:
         if self._clock() >= held.deadline:
             raise MachineLost(held.ended or f"{machine.info.machine_id}: the time of its lease is over")
         await self.provider.stop(machine)
-        fresh = await self._take(held.source, held.labels, held.request)
+        fresh = await self._take(held.source, held.request, held.labels)
         lost, found = machine.info.machine_id, fresh.machine.info.machine_id
         self._notes.add("replaced", *held.known, machine=lost, reason=f"by {found}")
         del self._loans[lost]
@@ -190,9 +213,10 @@ class Pool:
             for machine_id, held in self._loans.items()
         ]
 
-    async def _lend(self, source: Source, labels: Mapping[str, str], request: str) -> Held:
+    async def _lend(self, asked: "_Asked", take: Callable[[], Awaitable[Held]]) -> Held:
+        source, request, labels = asked
         try:
-            held = await self._take(source, labels, request)
+            held = await take()
         except VMPoolError as error:
             self._notes.add("refused", request, source_name(source), labels, reason=str(error))
             raise
@@ -203,7 +227,7 @@ class Pool:
         self._refill(source, {key: labels[key] for key in _OF_THE_RUN & labels.keys()})
         return held
 
-    async def _take(self, source: Source, labels: Mapping[str, str], request: str) -> Held:
+    async def _take(self, source: Source, request: str, labels: Mapping[str, str]) -> Held:
         """A spare that answers, else a new machine."""
         while held := self._pop_spare(source):
             try:
@@ -213,14 +237,14 @@ class Pool:
                 await shielded(self._stop(held))
                 raise
             await self._stop(held)
-        return await self._start(source, labels, request)
+        return await self._start(source, request, labels)
 
-    async def _start(self, source: Source, labels: Mapping[str, str], request: str) -> Held:
+    async def _start(self, source: Source, request: str, labels: Mapping[str, str]) -> Held:
         """A start that timed out or broke off is tried once more. What is raised in the end says how it went."""
         begun = time.monotonic()
         for attempt in range(1, _START_ATTEMPTS + 1):
             try:
-                return await self._start_once(source, labels, request)
+                return await self._start_once(source, request, labels)
             except (BootTimeout, MachineLost) as error:
                 error.report = summed_up(error.report, attempts=attempt, elapsed_s=time.monotonic() - begun)
                 machine = error.report and error.report.machine_id
@@ -231,12 +255,16 @@ class Pool:
                 self._check_open()
         raise AssertionError("the last attempt ends in one or the other")
 
-    async def _start_once(self, source: Source, labels: Mapping[str, str], request: str) -> Held:
+    async def _start_once(
+        self, source: Source, request: str, labels: Mapping[str, str], *, revived: str | None = None
+    ) -> Held:
+        """A new machine, or the one of the id `revived`."""
         asked = time.monotonic()
         async with self._starts, self._admitted():
             begun, since = time.monotonic(), self._clock()
             self._notes.add("admitted", request, source_name(source), labels, ms=_ms(begun - asked))
-            machine = await self._started(source, labels)
+            revive = self.provider.revive
+            machine = await (revive(revived) if revived else self._started(source, labels))
             took = _ms(time.monotonic() - begun)
         held = Held(source, machine, request, labels, since, deadline_of(source, since))
         self._notes.add("ready", *held.known, machine=machine.info.machine_id, ms=took)
@@ -274,7 +302,7 @@ class Pool:
                 await self.provider.prepare(source, 1)
             self._prepared[source.snapshot_id] += 1
             return
-        held = await self._start(source, labels, f"q-{secrets.token_hex(4)}")
+        held = await self._start(source, f"q-{secrets.token_hex(4)}", labels)
         held.spare = True
         self._idle.append(held)
         self._keeper.enter(held)
@@ -304,6 +332,15 @@ class Pool:
     def _check_open(self) -> None:
         if not self._open:
             raise PoolClosed("this pool is not open; use it inside `async with Pool(...)`")
+
+
+class _Asked(NamedTuple):
+    """What somebody wants a lease of."""
+
+    source: Source
+    request: str
+    """What the journal calls it."""
+    labels: Mapping[str, str]
 
 
 def _ms(seconds: float) -> float:

@@ -16,6 +16,7 @@ def main() -> int:
     parser.add_argument("--image", default="slim")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="mean time between two kills")
+    parser.add_argument("--at-once", type=int, default=3, metavar="N", help="machines lent at once, of each provider")
     given = parser.parse_args()
     plan = Plan(
         seconds=60 * given.minutes,
@@ -23,6 +24,7 @@ def main() -> int:
         image=given.image,
         seed=given.seed,
         every_s=given.every,
+        at_once=given.at_once,
     )
     try:
         chaos = asyncio.run(run(plan, on_note=lambda note: print(note, file=sys.stderr, flush=True)))  # noqa: T201

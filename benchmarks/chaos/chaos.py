@@ -12,13 +12,15 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from benchmarks.chaos.dockerd import OwnDaemon
+from benchmarks.chaos.load import Job, save_base
 from benchmarks.chaos.victims import choose, kill
 from benchmarks.chaos.worker import Worker
 from vm_pool import strays
 from vm_pool.disk import delete_tree
 from vm_pool.errors import VMPoolError
 from vm_pool.holdings import Holdings, holdings
-from vm_pool.provider import Provider
+from vm_pool.pool import Pool
+from vm_pool.provider import Provider, Snapshot, Spec
 from vm_pool.providers import make_provider
 from vm_pool.types import Frozen
 
@@ -39,6 +41,8 @@ class Plan(Frozen):
     seed: int = 0
     every_s: float = 2.0
     """Mean time between two kills."""
+    at_once: int = 3
+    """Machines that each of these processes has lent at once."""
 
 
 class Chaos(Frozen):
@@ -48,13 +52,15 @@ class Chaos(Frozen):
     killed: Mapping[str, int]
     """By kind of process."""
     leases: Mapping[str, Mapping[str, int]]
-    """By provider: how many were given, returned, lost and refused."""
+    """By provider: how many were asked for, given, returned, lost and refused; steps that were done on them, and how
+    many were saved."""
     reasons: Mapping[str, int]
     """Of what was lost or refused, numbers and names left out, to how often."""
     unreasoned: int
     """Losses and refusals without a reason."""
     faults: tuple[str, ...]
-    """Ends of processes under load that were no kill of ours: their last words."""
+    """Ends of processes under load that were no kill of ours, with their last words; leases that hung, and machines
+    that held other files than they were given."""
     collected: int
     """How many things `pool gc` removed, in all."""
     not_collected: tuple[str, ...]
@@ -107,15 +113,25 @@ async def _daemon(plan: Plan) -> AsyncGenerator[OwnDaemon | None]:
 async def _run(plan: Plan, daemon: OwnDaemon | None, on_note: Note) -> Chaos:
     providers = [make_provider(name) for name in plan.providers]
     before = await holdings(providers)
-    workers = [Worker(name, plan.image) for name in plan.providers]
+    spec = Spec(image=plan.image, width=640, height=480, memory_mib=512)
+    bases: list[Snapshot] = []
+    workers: list[Worker] = []
     try:
-        await _under_load(plan, workers, on_note)
+        for provider in providers:
+            on_note(f"a machine of {provider.name} is saved for all to fork")
+            async with Pool(provider, concurrency=1) as pool:
+                bases.append(await save_base(pool, spec))
+        for name, base in zip(plan.providers, bases, strict=True):
+            workers.append(Worker(Job(provider=name, spec=spec, base=base, seed=plan.seed, at_once=plan.at_once)))
+        await _under_load(workers, on_note)
         killed, collected = await _rage(plan, providers, workers, daemon, on_note)
         if daemon is not None:
             await daemon.start()
     finally:
         on_note("ending what is under load")
         await asyncio.gather(*(worker.end() for worker in workers))
+        for provider, base in zip(providers, bases, strict=False):
+            await provider.drop(base)
     last = await strays.gc(providers, idle_too=True)
     left = await _left(providers, before)
     on_note(f"{len(left)} things left")
@@ -136,10 +152,10 @@ async def _left(providers: Sequence[Provider], before: Holdings) -> list[str]:
     return (await holdings(providers) - before).lines()
 
 
-async def _under_load(plan: Plan, workers: Sequence[Worker], on_note: Note) -> None:
+async def _under_load(workers: Sequence[Worker], on_note: Note) -> None:
     """Wait until each provider has lent a machine; what cannot even that is left to the result to say."""
     for worker in workers:
-        await worker.start(plan.seed)
+        await worker.start()
     deadline = time.monotonic() + _LOADED_S
     while any(worker.pid and not worker.counts["given"] for worker in workers) and time.monotonic() < deadline:  # noqa: ASYNC110
         await asyncio.sleep(0.1)
@@ -158,7 +174,7 @@ async def _rage(
         if daemon is not None:
             await daemon.start()
         for worker in workers:
-            await worker.start(plan.seed)
+            await worker.start()
         await asyncio.sleep(min(rng.expovariate(1 / plan.every_s), 5 * plan.every_s, plan.seconds - passed))
         if victim := await choose(rng, providers, workers, daemon):
             kill(victim, workers)

@@ -13,10 +13,15 @@ from benchmarks.chaos.dockerd import OwnDaemon
 from benchmarks.chaos.worker import Worker
 from vm_pool.errors import VMPoolError
 from vm_pool.holdings import running
+from vm_pool.local_state import libvirt_folder
+from vm_pool.owner import process_started
 from vm_pool.provider import OnThisHost, Provider
 
-_WEIGHTS = {"dockerd": 0.15, "pool": 0.3}
-"""Of kinds whose death costs many leases; 1 for the others."""
+INSIDE = "guest server in a virtual machine"
+_WEIGHTS = {"dockerd": 0.15, "libvirtd": 0.15, "pool": 0.3, INSIDE: 0.5}
+"""Of kinds whose death costs many leases, or that others bring about as well; 1 for the others."""
+_KERNELS_OF_THEIR_OWN = frozenset({"libvirt"})
+"""Providers with processes in machines that this host does not see."""
 
 
 class Victim(NamedTuple):
@@ -27,25 +32,39 @@ class Victim(NamedTuple):
 async def choose(
     rng: random.Random, providers: Sequence[Provider], workers: Sequence[Worker], daemon: OwnDaemon | None
 ) -> Victim | None:
-    """A kind that there is, and one process of it."""
+    """A provider, a kind of process that it has, and one such process; None when it has none now."""
+    at = rng.randrange(len(providers))
+    provider, worker = providers[at], workers[at]
     folders: list[Path] = []
-    for provider in providers:
-        if isinstance(provider, OnThisHost):
-            with suppress(VMPoolError):
-                folders += (await provider.footprint()).folders
+    if isinstance(provider, OnThisHost):
+        with suppress(VMPoolError):
+            folders += (await provider.footprint()).folders
     found: dict[str, list[int]] = {}
     for pid, command in await asyncio.to_thread(running, folders):
         found.setdefault(kind_of(command), []).append(pid)
-    for worker in workers:
-        if worker.pid is not None:
-            found.setdefault("pool", []).append(worker.pid)
-    if daemon is not None and daemon.pid is not None:
+    if worker.pid is not None:
+        found["pool"] = [worker.pid]
+    if worker.pid is not None and worker.lends and provider.name in _KERNELS_OF_THEIR_OWN:
+        found[INSIDE] = [worker.pid]
+    if provider.name == "docker" and daemon is not None and daemon.pid is not None:
         found["dockerd"] = [daemon.pid]
+    if (libvirtd := _libvirtd_of(worker.provider)) is not None:
+        found["libvirtd"] = [libvirtd]
     if not found:
         return None
     kinds = sorted(found)
     kind = rng.choices(kinds, [_WEIGHTS.get(kind, 1.0) for kind in kinds])[0]
     return Victim(kind, rng.choice(found[kind]))
+
+
+def _libvirtd_of(name: str) -> int | None:
+    """The daemon that a provider started for itself; this host's own is left alone. None where there is none."""
+    if name.partition(":")[2] in ("", "embed"):
+        return None
+    with suppress(OSError, ValueError):
+        pid = int((libvirt_folder() / "daemon" / "pid").read_text())
+        return pid if process_started(pid) is not None else None
+    return None
 
 
 def kind_of(command: str) -> str:
@@ -62,8 +81,10 @@ def kind_of(command: str) -> str:
 
 
 def kill(victim: Victim, workers: Sequence[Worker]) -> None:
+    """At once; of what runs inside of a machine, as soon as its user does something there."""
+    inside = victim.kind == INSIDE
     for worker in workers:
-        if worker.pid == victim.pid:
+        if worker.pid == victim.pid and not inside:
             worker.killed = True
     with suppress(ProcessLookupError):
-        os.kill(victim.pid, signal.SIGKILL)
+        os.kill(victim.pid, signal.SIGUSR1 if inside else signal.SIGKILL)

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 
+from benchmarks.chaos.load import Job
+
 _END_S = 90.0
 _FAULT_S = 1.0
 _LAST_LINES = 4
@@ -18,16 +20,17 @@ _IDS = re.compile(r"\b[msq]-[0-9a-f]{6,}\S*|/\S+|\b\d+(?:\.\d+)?\b")
 class Worker:
     """One process under load, started again when it was killed."""
 
-    def __init__(self, provider: str, image: str):
-        self.provider = provider
+    def __init__(self, job: Job):
+        self.provider = job.provider
         self.counts: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self.unreasoned = 0
         self.faults: list[str] = []
         self.killed = False
         """Whether its end is no fault of its own."""
+        self._job = job
+        self._lends = False
         self._ending = False
-        self._image = image
         self._starts = 0
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -37,13 +40,19 @@ class Worker:
         """None when it does not run."""
         return self._process.pid if self._process and self._process.returncode is None else None
 
-    async def start(self, seed: int) -> None:
-        """Idempotent; says first what became of the one before."""
+    @property
+    def lends(self) -> bool:
+        """Whether the one that runs now has lent a machine."""
+        return self.pid is not None and self._lends
+
+    async def start(self) -> None:
+        """Idempotent; says first what became of the one before. Each has a seed of its own."""
         if self.pid is not None:
             return
         await self._look_back()
-        argv = [sys.executable, "-m", "benchmarks.chaos.load", self.provider, self._image, str(seed + self._starts)]
-        self._starts, self.killed = self._starts + 1, False
+        job = self._job.model_copy(update={"seed": self._job.seed + self._starts})
+        argv = [sys.executable, "-m", "benchmarks.chaos.load", job.model_dump_json()]
+        self._starts, self.killed, self._lends = self._starts + 1, False, False
         self._process = await asyncio.create_subprocess_exec(
             *argv, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )
@@ -79,13 +88,17 @@ class Worker:
         errors = asyncio.create_task(process.stderr.read())
         async for line in process.stdout:
             with suppress(ValueError):
-                self._count(json.loads(line))
+                self.count(json.loads(line))
         lines = (await errors).decode(errors="replace").strip().splitlines()
         self._last_words = " | ".join(line.strip() for line in lines[-_LAST_LINES:])
 
-    def _count(self, said: Mapping[str, str]) -> None:
+    def count(self, said: Mapping[str, str]) -> None:
+        """One line of what a process under load says."""
         what, detail = said["what"], said["detail"]
         self.counts[what] += 1
+        self._lends = self._lends or what == "given"
+        if what in ("hung", "wrong"):
+            self.faults.append(f"{self.provider}: {what}: {detail}")
         if what in ("lost", "refused"):
             self.reasons[f"{self.provider} {what}: {_IDS.sub('*', detail)[:120]}"] += 1
             self.unreasoned += not detail.partition(": ")[2].strip()

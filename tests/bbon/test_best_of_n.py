@@ -19,6 +19,7 @@ from llm.errors import Unavailable
 from llm.scripted import Reply, ScriptedModel
 from vm_pool.errors import BootTimeout, ConfigError, MachineLost
 from vm_pool.events import InputEvent, Text
+from vm_pool.lease_book import LeaseBook
 from vm_pool.machine import Machine
 from vm_pool.pool import Pool
 from vm_pool.provider import Snapshot
@@ -332,6 +333,20 @@ async def test_a_resumed_run_goes_on_from_the_last_recorded_step_on_its_own_mach
     assert len(run.provider.machines) == machines
     for index in range(2):
         assert [step.index for step in read_lines(run.paths.rollout(index).trajectory, Step)] == [0, 1]
+
+
+async def test_the_machines_of_a_resumed_run_have_leases_like_those_of_a_new_one(make: Callable[..., Run]) -> None:
+    run = make(n=2)
+    run.provider = Reviving(files={REPORT: b"words"}, script=run.script)
+    await stop_when(run, workers(["wrong.txt", "final.txt"], hold_s=60), all_began)
+    known = read_model(run.paths.state, RunState).rollouts
+    leased: set[tuple[str, str]] = set()
+    run.on_event = lambda: leased.update(
+        (seen.note.machine_id, seen.note.labels["rollout"]) for seen in LeaseBook().all()
+    )
+    await run.go(workers([]), resume=True)
+    assert {(known[index].machine_id, str(index)) for index in range(2)} <= leased
+    assert LeaseBook().all() == []
 
 
 async def test_what_was_changed_before_a_stop_is_judged_and_delivered_after_the_resume(

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from vm_pool import strays
-from vm_pool.errors import MachineLost
+from vm_pool.errors import ConfigError, MachineLost
 from vm_pool.lease_book import LeaseBook
 from vm_pool.local_state import Places
 from vm_pool.machine import Machine
@@ -141,6 +141,42 @@ async def test_a_machine_whose_time_is_over_is_stopped_and_its_user_hears_why(
         *("asked", "admitted", "ready", "lent"),
         *("expired", "stopped"),
     ]
+
+
+async def test_a_machine_of_an_earlier_process_is_lent_again_with_a_lease_like_that_of_a_new_one(
+    pool: Pool, book: LeaseBook, journal: PoolJournal, clock: Clock
+) -> None:
+    left = await pool.provider.boot(SPEC)
+    machine_id = left.info.machine_id
+    async with pool.lease_again(machine_id, SPEC, labels={"run": "r1"}, keep_disk=True) as machine:
+        assert machine is left
+        [seen] = book.all()
+        assert (seen.note.machine_id, seen.note.labels, seen.note.spare) == (machine_id, {"run": "r1"}, False)
+        assert seen.note.deadline == NOON + timedelta(hours=1)
+        with pytest.raises(ConfigError, match="is lent already"):
+            async with pool.lease_again(machine_id, SPEC):
+                pass
+        clock.now += timedelta(minutes=1)
+        await until(lambda: book.all()[0].heartbeat == clock.now)
+        clock.now += timedelta(hours=1)
+        await until(lambda: not book.all())
+        assert "its time of 3600 s is over" in str(await end_of(machine))
+    assert [one.what for one in journal.events(machine_id)] == [
+        *("asked", "admitted", "ready", "lent"),
+        *("expired", "stopped"),
+    ]
+
+
+async def test_a_machine_that_cannot_be_had_again_is_refused_and_leaves_its_place_to_others(
+    book: LeaseBook, journal: PoolJournal
+) -> None:
+    async with Pool(FakeProvider(), concurrency=1, book=book, journal=journal) as pool:
+        with pytest.raises(MachineLost, match="m-never-was is gone"):
+            async with pool.lease_again("m-never-was", SPEC):
+                pass
+        async with pool.lease(SPEC):
+            assert len(book.all()) == 1
+    assert "refused" in [one.what for one in journal.events()]
 
 
 async def test_forks_have_the_time_of_what_they_were_forked_from(pool: Pool) -> None:

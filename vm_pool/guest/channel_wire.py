@@ -23,6 +23,8 @@ LONGEST_PAYLOAD = 16384
 WINDOW = 1 << 20
 """Bytes that may be under way on one stream in one direction."""
 MOST_STREAMS = 64
+SERVER_STARTS = "agent-s3: the guest server starts"
+"""On the console, between what the kernel says of its start and the guest server's log."""
 _HEAD = struct.Struct(">BII")
 _END = b"\xa5\x5a\xc3\x3c"
 RESYNC = bytes(_HEAD.size + LONGEST_PAYLOAD + len(_END))

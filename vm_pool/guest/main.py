@@ -33,6 +33,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--egress", metavar="PATH", help="socket by which the host carries what goes out")
     parser.add_argument("--user", default="user", help="the desktop's user (default: user)")
     parser.add_argument("--open-osworld-routes", action="store_true", help="no token for OSWorld's own routes")
+    parser.add_argument("--log-to-stderr", action="store_true", help="no file for what the session's services write")
     return parser.parse_args(argv)
 
 
@@ -58,7 +59,7 @@ def main(argv: list[str]) -> int:
         Egress(arguments.egress).start()
         environment |= proxy_environment()
     processes = Processes(environment, home, note)
-    config = SessionConfig(*arguments.size, arguments.frames, arguments.user)
+    config = SessionConfig(*arguments.size, arguments.frames, arguments.user, arguments.log_to_stderr)
     lost: list[str] = []
     stop = threading.Event()
     session = Session(config, processes, on_lost=lambda reason: (lost.append(reason), stop.set()))

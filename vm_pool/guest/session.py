@@ -1,8 +1,10 @@
 """The desktop session: X server, buses and window manager, started in order and ended together."""
 
+import contextlib
 import os
 import pwd
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -27,6 +29,8 @@ class SessionConfig:
     """Directory in which Xvfb keeps its framebuffer file; on tmpfs."""
     user: str
     """The desktop's user; when the server is started as root it becomes this user."""
+    log_to_stderr: bool = False
+    """Where this process's own errors can be read from outside, what services write is to stand there too."""
 
 
 def become(user: str) -> None:
@@ -129,20 +133,22 @@ class Session:
     def _watch_x_server(self, stop: threading.Event) -> None:
         code = self._services["Xvfb"][1].wait()
         if not stop.is_set():
-            self._on_lost(f"Xvfb ended with code {code}; the log ends: {self._last_words()}")
+            self._on_lost(f"Xvfb ended with code {code}; {self._last_words()}")
 
     def _start_again(self, name: str, argv: list[str]) -> None:
         self._restarts[name] = self._restarts.get(name, 0) + 1
         if self._restarts[name] > _RESTARTS:
-            self._on_lost(f"{name} ended {_RESTARTS + 1} times; the log ends: {self._last_words()}")
+            self._on_lost(f"{name} ended {_RESTARTS + 1} times; {self._last_words()}")
         else:
             self._start(name, argv)
 
     def _last_words(self) -> str:
-        return " | ".join(self.log.read_text(errors="replace").splitlines()[-3:])
+        if self._config.log_to_stderr:
+            return "its log stands above"
+        return "the log ends: " + " | ".join(self.log.read_text(errors="replace").splitlines()[-3:])
 
     def _start(self, name: str, argv: list[str], **options: object) -> None:
-        with self.log.open("ab") as log:
+        with contextlib.nullcontext(sys.stderr) if self._config.log_to_stderr else self.log.open("ab") as log:
             process = self._processes.spawn(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **options)
         self._services[name] = (argv, process)
 

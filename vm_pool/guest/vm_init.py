@@ -19,6 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from guest.channel import Calls, Channel
+from guest.channel_wire import SERVER_STARTS
 
 PORT_NAME = "org.agent-s3.control"
 USER = "user"
@@ -67,6 +68,9 @@ class Machine:
         command += ["--socket", str(SOCKET), "--token-file", str(TOKEN), "--size", size, "--frames", str(FRAMES)]
         command += ["--journal", home, "--journal-stock", str(STOCK)]
         command += ["--egress", str(EGRESS)] if by_proxy else []
+        command += ["--log-to-stderr"]
+        sys.stderr.write(f"{SERVER_STARTS}\n")
+        sys.stderr.flush()
         return subprocess.Popen(command, cwd=home, stdin=subprocess.DEVNULL)
 
 

@@ -45,6 +45,9 @@ class ForeignDisk(Frozen):
     screen: Literal["server", "card"] = "server"
     """Where frames come from: the guest server, or QEMU's graphics card, which costs the guest nothing. The latter is
     right where the desktop is on the card, and its pointer shows only if the guest draws it itself."""
+    input: Literal["auto", "server"] = "auto"
+    """How pointer and keys without letters are sent: by the machine's own tablet and keyboard where its desktop reads
+    these, which is found out at its start; or always by the guest server, which starts a program each time."""
     boot_timeout_s: float = Field(default=600.0, gt=0)
 
 

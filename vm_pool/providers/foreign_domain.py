@@ -1,7 +1,8 @@
 """The description of a virtual machine that starts from somebody else's disk. Pure.
 
 It looks like an ordinary computer: a disk, a network card behind QEMU's user-mode network, a screen, a keyboard, a
-tablet. The network leads from one port of this host's loopback interface to the guest server, and nowhere else.
+tablet. The network leads from one port of this host's loopback interface to the guest server, from another to our
+relay where the machine may reach something, and nowhere else.
 """
 
 from pathlib import Path
@@ -34,6 +35,8 @@ class ForeignDomain(AnyDomain):
     memory_mib: int
     cpus: int
     uefi: UefiFiles | None
+    tunnels: int | None = None
+    """Port of the relay inside; None: it reaches nothing."""
 
     def xml(self) -> str:
         root = self.begun(memory_mib=self.memory_mib, cpus=self.cpus)
@@ -65,9 +68,10 @@ class ForeignDomain(AnyDomain):
         add(devices, "memballoon", model="none")
 
     def _arguments(self) -> list[str]:
-        """A network that is closed but for one port."""
+        """A network that is closed but for a port or two."""
         # Port 0: the kernel takes a free one, which QEMU tells afterwards.
-        forward = f"hostfwd=tcp:127.0.0.1:0-{_GUEST}:{self.what.port}"
+        ports = [self.what.port, *([self.tunnels] if self.tunnels else [])]
+        forward = ",".join(f"hostfwd=tcp:127.0.0.1:0-{_GUEST}:{port}" for port in ports)
         card = f"{_CARDS[self.what.card]},netdev=net0,romfile=,bus=pcie.0,addr={_SLOT}"
         return ["-netdev", f"user,id=net0,restrict=on,{forward}", "-device", card]
 

@@ -1,32 +1,66 @@
-"""A machine whose screen is read off its graphics card, from outside the guest."""
+"""A machine from somebody else's disk, seen and used from outside the guest where that is right and quicker."""
 
 import asyncio
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vm_pool.errors import GuestError
+from vm_pool.errors import GuestError, GuestTimeout
+from vm_pool.events import InputEvent
+from vm_pool.guest_client import GuestMachine
 from vm_pool.osworld_client import OSWorldMachine
-from vm_pool.types import Frame, MachineInfo
+from vm_pool.providers.foreign_input import Sent, Words, move_to, sent_for
+from vm_pool.types import Completed, Frame, MachineInfo, Performed
 
 _LONGEST_HEAD = 64
+_ARRIVES_S = 2.0
+"""How long a pointer may take to where it was sent."""
+_PROBE_S = 1.0
+_POLL_S = 0.005
+_GAP_S = 0.02
+"""Between two things that are sent, so that the device's queue is read in between."""
 
 
-class CardMachine(OSWorldMachine):
-    """As `OSWorldMachine`, but for frames: `draw` has QEMU write one to the file `picture`, each time anew."""
+class Card(NamedTuple):
+    """A graphics card: `draw` has QEMU write what it shows to the file `picture`, each time anew."""
 
-    def __init__(self, info: MachineInfo, *, url: str, draw: Callable[[Path], None], picture: Path):
+    draw: Callable[[Path], None]
+    picture: Path
+
+
+class ForeignMachine(OSWorldMachine):
+    """As `OSWorldMachine`, but for what is done from outside.
+
+    `card`: frames come from it; None: from the guest server. `send`: has QEMU send what the machine's tablet and
+    keyboard say, and is used for what these can say; None: all input goes by the guest server. `env`: of programs that
+    `run` and `launch` start, where the guest server can be told of it.
+    """
+
+    def __init__(
+        self,
+        info: MachineInfo,
+        *,
+        url: str,
+        card: Card | None = None,
+        send: Callable[[Words], None] | None = None,
+        env: Mapping[str, str] | None = None,
+    ):
         super().__init__(info, url=url)
-        self._draw = draw
-        self._picture = picture
+        self._env = dict(env or {}) if info.platform == "linux" else {}
+        self._card = card
+        self._send = send
         self._drawing = asyncio.Lock()
 
     async def screenshot(self) -> Frame:
+        if self._card is None:
+            return await super().screenshot()
         async with self._drawing:
-            pixels = await asyncio.to_thread(self._drawn)
+            pixels = await asyncio.to_thread(self._drawn, self._card)
         if pixels.shape[:2] != (self.info.height, self.info.width):
             size = f"{pixels.shape[1]}x{pixels.shape[0]}"
             raise GuestError(
@@ -35,12 +69,115 @@ class CardMachine(OSWorldMachine):
             )
         return Frame(pixels, time.time())
 
-    def _drawn(self) -> NDArray[np.uint8]:
+    async def run(self, argv: Sequence[str], **options: Any) -> Completed:
+        return await super().run(argv, **{**options, "env": {**self._env, **(options.get("env") or {})}})
+
+    async def perform(self, events: Sequence[InputEvent], *, request_id: str | None = None) -> Performed:
+        sent = sent_for(events, self.info.width, self.info.height) if self._send else None
+        if sent is None:
+            return await super().perform(events, request_id=request_id)
+        async with self._performing:
+            return await self._perform_outside(events, sent, request_id or uuid.uuid4().hex)
+
+    @property
+    def uses_devices(self) -> bool:
+        """Whether its tablet and keyboard are used."""
+        return self._send is not None
+
+    def without_devices(self) -> Self:
+        """All input by the guest server from now on."""
+        self._send = None
+        return self
+
+    async def follows(self) -> bool:
+        """Whether the desktop's pointer goes where the tablet says, and back: then these are the desktop's devices."""
+        assert self._send is not None
+        before = await self._cursor() or (0, 0)
+        away = (self.info.width // 4 if before[0] > self.info.width // 2 else self.info.width * 3 // 4, before[1])
+        for there in (away, before):
+            await asyncio.to_thread(self._send, move_to(*there, self.info.width, self.info.height))
+            if await self._arrived(there, _PROBE_S) is None:
+                return False
+        return True
+
+    async def _perform_outside(self, events: Sequence[InputEvent], sent: Sequence[Sent], request_id: str) -> Performed:
+        if request_id in self._receipts:
+            return self._receipts[request_id].model_copy(update={"repeated": True})
+        self._check(events)
+        started, pointer = time.monotonic(), None
+        for one in sent:
+            pointer = await self._send_one(one) or pointer
+        receipt = Performed(
+            request_id=request_id,
+            executed=len(events),
+            pointer=pointer or await self._cursor(),
+            milliseconds=round((time.monotonic() - started) * 1000, 3),
+        )
+        self._receipts[request_id] = receipt
+        return receipt
+
+    async def _send_one(self, one: Sent) -> tuple[int, int] | None:
+        """Where the pointer is then; None: where it was.
+
+        Nothing is pressed before it is where it was sent, which shows that the desktop reads its devices.
+        """
+        assert self._send is not None
+        await asyncio.sleep(one.after_ms / 1000)
+        await asyncio.to_thread(self._send, one.words)
+        if one.at is None:
+            await asyncio.sleep(_GAP_S)
+            return None
+        found = await self._arrived(one.at, _ARRIVES_S)
+        if found is None:
+            raise GuestTimeout(f"{self.info.machine_id}: the pointer did not get to {one.at} within {_ARRIVES_S:g} s")
+        return found
+
+    async def _arrived(self, there: tuple[int, int], within_s: float) -> tuple[int, int] | None:
+        """Where the pointer is when it is there, to a pixel; None when it did not get there in time.
+
+        An axis has fewer places than the widest screens have pixels.
+        """
+        deadline = time.monotonic() + within_s
+        while True:
+            found = await self._cursor()
+            if found and max(abs(found[0] - there[0]), abs(found[1] - there[1])) <= 1:
+                return found
+            if time.monotonic() >= deadline:
+                return None
+            await asyncio.sleep(_POLL_S)
+
+    def _drawn(self, card: Card) -> NDArray[np.uint8]:
         try:
-            self._draw(self._picture)
-            return pixels_of_ppm(self._picture.read_bytes())
+            card.draw(card.picture)
+            return pixels_of_ppm(card.picture.read_bytes())
         except (OSError, ValueError) as error:
             raise GuestError(f"{self.info.machine_id}: its graphics card shows no picture: {error}") from error
+
+
+async def from_outside(
+    machine: GuestMachine | OSWorldMachine,
+    *,
+    url: str,
+    card: Card | None = None,
+    send: Callable[[Words], None] | None = None,
+    env: Mapping[str, str] | None = None,
+) -> GuestMachine | OSWorldMachine:
+    """The same machine, looked at by `card`, and used by its devices where its desktop reads them; with that `env`.
+
+    One with our own guest server takes input in milliseconds and stays as it is. Raises: `MachineError`.
+    """
+    quick = isinstance(machine, GuestMachine)
+    if card is None and (quick or not (send or env)):
+        return machine
+    await machine.aclose()
+    internet = {"capabilities": machine.info.capabilities | {"internet"}} if env else {}
+    info = machine.info.model_copy(update=internet)
+    found = ForeignMachine(info, url=url, card=card, send=None if quick else send, env=env)
+    try:
+        return found if quick or send is None or await found.follows() else found.without_devices()
+    except BaseException:
+        await found.aclose()
+        raise
 
 
 def pixels_of_ppm(data: bytes) -> NDArray[np.uint8]:

@@ -9,14 +9,13 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Literal
 
-from vm_pool.boot_report import tail_of
 from vm_pool.disk import delete_tree
 from vm_pool.egress import Exits
 from vm_pool.errors import MachineLost
 from vm_pool.local_state import DiskState, new_id, state_of_new, write_state
 from vm_pool.machine import Machine
 from vm_pool.provider import Evidence, Footprint, Snapshot, Spec, Stray
-from vm_pool.providers import keeping, vm_cloning, vm_disk, vm_saving, vm_strays
+from vm_pool.providers import keeping, vm_cloning, vm_disk, vm_evidence, vm_saving, vm_strays
 from vm_pool.providers.machines import Machines
 from vm_pool.providers.vm_ground import Ground, Grounds
 from vm_pool.providers.vm_places import VmFolder, VmPlaces, default_vm_places
@@ -141,13 +140,13 @@ class LibvirtProvider:
         return f"runs by {accel.accel}: {accel.reason}", f"copies by {cloning.way}: {cloning.reason}"
 
     async def evidence(self, machine_id: str) -> Evidence:
-        return Evidence(console=await asyncio.to_thread(tail_of, self._places.machine(machine_id).console))
+        return await asyncio.to_thread(vm_evidence.evidence_in, self._places.machine(machine_id))
 
     async def footprint(self) -> Footprint:
         places = self._places
         return Footprint(
             folders=(places.machines, places.snapshots),
-            named={"domains": frozenset(path.stem for path in places.hosts.glob("*/run/qemu/*.xml"))},
+            named={"domains": places.domains()},
         )
 
     async def _ground(self, spec: Spec) -> Ground:

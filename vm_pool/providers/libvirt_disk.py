@@ -1,8 +1,9 @@
 """The `libvirt-disk` provider: virtual machines from disks that others made, with OSWorld's guest server on them.
 
 `Spec.image` is the path of a .qcow2, or of a .toml about one: see `foreign_disk`. A machine is used by the routes of
-its guest server, which a port of this host's loopback interface leads to. A snapshot is its disk, memory and devices; a
-fork loads them. What tells copies apart inside (names, keys, clocks) is the guest's own business and stays equal.
+its guest server, which a port of this host's loopback interface leads to, and by its devices where that is quicker. A
+snapshot is its disk, memory and devices; a fork loads them. What tells copies apart inside (names, keys, clocks) is the
+guest's own business and stays equal.
 """
 
 import asyncio
@@ -16,18 +17,26 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
+from vm_pool.boot_report import explained
 from vm_pool.disk import delete_tree
-from vm_pool.errors import BootTimeout, ConfigError, HostUnfit, MachineLost
+from vm_pool.egress import Exits
+from vm_pool.errors import BootTimeout, HostUnfit, MachineLost
+from vm_pool.guest.egress import proxy_environment
 from vm_pool.guest_client import GuestMachine
+from vm_pool.host_processes import unless_it_ends
 from vm_pool.local_state import DiskState, new_id, state_of_new, write_state
 from vm_pool.machine import Machine
+from vm_pool.network import check_network, parse_network
 from vm_pool.osworld_client import OSWorldMachine
-from vm_pool.provider import Snapshot, Spec, Stray
+from vm_pool.provider import Evidence, Snapshot, Spec, Stray
 from vm_pool.providers import keeping, vm_disk, vm_strays
 from vm_pool.providers.foreign_disk import ForeignDisk, read_foreign_disk
-from vm_pool.providers.foreign_domain import ForeignDomain, UefiFiles, forwarded_port
-from vm_pool.providers.foreign_machine import CardMachine
+from vm_pool.providers.foreign_domain import ForeignDomain, UefiFiles
+from vm_pool.providers.foreign_evidence import evidence_of
+from vm_pool.providers.foreign_machine import Card, from_outside
+from vm_pool.providers.foreign_network import TUNNEL_PORT, entry_at, port_of, start_relay
 from vm_pool.providers.machines import Machines
 from vm_pool.providers.remote_guest import attach
 from vm_pool.providers.vm_accel import why_no_kvm
@@ -46,9 +55,15 @@ _RESTORE_S = 120.0
 class _Running:
     machine: GuestMachine | OSWorldMachine
     vm: Vm
+    what: ForeignDisk
     folder: VmFolder
     state: DiskState
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class _Starting(NamedTuple):
+    vm: Vm
+    what: ForeignDisk
 
 
 class LibvirtDiskProvider:
@@ -61,7 +76,9 @@ class LibvirtDiskProvider:
     def __init__(self, *, places: VmPlaces | None = None) -> None:
         self._places = places or VmPlaces(default_vm_places().root.with_name(self.name))
         self._hypervisor = HypervisorUse(self._places)
-        self._machines = Machines[_Running](keep=self._keep, halt=_halt, clear=self._clear, delete=self._delete)
+        self._machines = Machines[_Running](keep=self._keep, halt=self._halt, clear=self._clear, delete=self._delete)
+        self._starting: dict[str, _Starting] = {}
+        self._exits = Exits()
 
     @asynccontextmanager
     async def session(self) -> AsyncGenerator[None]:
@@ -127,10 +144,19 @@ class LibvirtDiskProvider:
         """Host process id of a machine's QEMU, for measuring."""
         return {self._machines.of(machine).vm.pid}
 
+    async def evidence(self, machine_id: str) -> Evidence:
+        """Of one that does not run in this process its console alone."""
+        found = self._machines.get(machine_id) or self._starting.get(machine_id)
+        folder = self._places.machine(machine_id)
+        with suppress(MachineLost):
+            if found is not None and not found.vm.ended:
+                url = f"http://127.0.0.1:{await port_of(found.vm, found.what.port)}"
+                return await evidence_of(folder, machine_id, url=url, draw=found.vm.draw)
+        return await evidence_of(folder, machine_id, url=None, draw=None)
+
     async def _ground(self, spec: Spec) -> ForeignDisk:
         """Everything that can be refused before anything is made."""
-        if spec.network != "none":
-            raise ConfigError(f"machines from others' disks have no network {spec.network!r}; use 'none'")
+        check_network(spec.network, self.name)
         what = await asyncio.to_thread(_prepare, spec.image)
         await self._hypervisor.begin()
         return what
@@ -145,33 +171,47 @@ class LibvirtDiskProvider:
         hypervisor = await self._hypervisor.begin()
         domain = _domain(folder, state, what, incoming=saved is not None)
         vm = await shielded(asyncio.to_thread(hypervisor.start, domain))
+        self._starting[state.id] = _Starting(vm, what)
         try:
             if saved:
                 await shielded(asyncio.to_thread(partial(vm.move_in, saved.device, without_memory=False)))
             await asyncio.to_thread(vm.resume)
-            machine = await self._attach(vm, folder, state, what, _RESTORE_S if saved else what.boot_timeout_s)
+            attaching = self._attach(vm, folder, state, what, _RESTORE_S if saved else what.boot_timeout_s)
+            async with explained(self, state.id):
+                machine = await unless_it_ends(attaching, vm.pid, partial(_ended, folder, state.id))
         except BaseException:
             await shielded(asyncio.to_thread(vm.end))
             raise
-        self._machines.add(_Running(machine, vm, folder, state))
+        finally:
+            del self._starting[state.id]
+        running = _Running(machine, vm, what, folder, state)
+        self._machines.add(running)
+        await self._let_out(running, begun=saved is not None)
         return machine
 
     async def _attach(
         self, vm: Vm, folder: VmFolder, state: DiskState, what: ForeignDisk, timeout_s: float
     ) -> GuestMachine | OSWorldMachine:
-        port = forwarded_port(await asyncio.to_thread(vm.monitor, "info usernet"), what.port)
-        if port is None:
-            raise MachineLost(f"{state.id}: QEMU forwards no port to its guest server")
-        url = f"http://127.0.0.1:{port}"
+        url = f"http://127.0.0.1:{await port_of(vm, what.port)}"
         known = {"provider": self.name, "image": state.image_id}
         try:
             machine = await attach(url, token="", machine_id=state.id, timeout_s=timeout_s, known=known)
         except BootTimeout as error:
             raise BootTimeout(f"{error}; {vm_disk.last_words(folder)}") from error
-        if what.screen == "server":
-            return machine
-        await machine.aclose()
-        return CardMachine(machine.info, url=url, draw=vm.draw, picture=folder.screen)
+        card = Card(vm.draw, folder.screen) if what.screen == "card" else None
+        env = proxy_environment() if parse_network(state.spec.network).by_proxy else {}
+        send = vm.send if what.input == "auto" else None
+        return await from_outside(machine, url=url, card=card, send=send, env=env)
+
+    async def _let_out(self, running: _Running, *, begun: bool) -> None:
+        """Open the way that its network is. `begun`: its relay runs already, as it does in copies."""
+        network = parse_network(running.state.spec.network)
+        if not network.by_proxy:
+            return
+        if not begun:
+            await start_relay(running.machine)
+        port = await port_of(running.vm, TUNNEL_PORT)
+        self._exits.open(running.state.id, network, entry_at(port), running.folder.egress_log)
 
     async def _keep(self, running: _Running) -> None:
         """Save memory and devices beside the disk, and note that they belong to no run."""
@@ -179,6 +219,13 @@ class LibvirtDiskProvider:
             return
         await asyncio.to_thread(partial(running.vm.move_out, running.folder.device, without_memory=False))
         write_state(running.folder.path, running.state.model_copy(update={"owner": None}))
+
+    async def _halt(self, running: _Running) -> None:
+        try:
+            await self._exits.close(running.state.id)
+            await running.machine.aclose()
+        finally:
+            await asyncio.to_thread(running.vm.end)
 
     async def _clear(self, machine_id: str) -> None:
         """A start that is cancelled may have a process that nobody holds."""
@@ -188,11 +235,8 @@ class LibvirtDiskProvider:
         await asyncio.to_thread(delete_tree, self._places.machine(machine_id).path)
 
 
-async def _halt(running: _Running) -> None:
-    try:
-        await running.machine.aclose()
-    finally:
-        await asyncio.to_thread(running.vm.end)
+def _ended(folder: VmFolder, machine_id: str) -> MachineLost:
+    return MachineLost(f"{machine_id} ended while it started; {vm_disk.last_words(folder)}")
 
 
 def _save(running: _Running, folder: VmFolder, state: DiskState) -> None:
@@ -262,6 +306,7 @@ def _domain(folder: VmFolder, state: DiskState, what: ForeignDisk, *, incoming: 
         cpus=what.cpus or max(1, round(state.spec.cpus)),
         disk=folder.disk,
         uefi=UefiFiles(_firmware("CODE"), _variables(folder)) if what.firmware == "uefi" else None,
+        tunnels=TUNNEL_PORT if parse_network(state.spec.network).by_proxy else None,
         console=folder.console,
         incoming=incoming,
         notes={**state.labels, "owner": str(os.getpid()), "state": str(folder.path), "started": str(int(time.time()))},

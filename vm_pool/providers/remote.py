@@ -16,12 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vm_pool.boot_report import explained
 from vm_pool.errors import ConfigError, MachineLost, NotSupported
 from vm_pool.guest_client import GuestMachine
 from vm_pool.machine import Machine
 from vm_pool.osworld_client import OSWorldMachine
-from vm_pool.provider import Snapshot, Spec, Stray
+from vm_pool.provider import Evidence, Snapshot, Spec, Stray
 from vm_pool.providers.remote_config import Hook, read_config
+from vm_pool.providers.remote_evidence import evidence_at
 from vm_pool.providers.remote_guest import attach
 from vm_pool.providers.remote_hooks import run_hook
 from vm_pool.providers.remote_slots import Note, Slots
@@ -50,6 +52,8 @@ class RemoteProvider:
         self._lent: dict[str, _Lent] = {}
         self._saved: dict[str, str] = {}
         """URL of the guest of which each snapshot was taken."""
+        self._said: dict[str, str] = {}
+        """What the last hook for the guest at a URL wrote."""
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -118,6 +122,16 @@ class RemoteProvider:
         else:
             await shielded(asyncio.to_thread(self._slots.give_back, stray.id))
 
+    async def evidence(self, machine_id: str) -> Evidence:
+        """What its guest answers now, and what the hook before its lease wrote, if that was in this process."""
+        notes = await asyncio.to_thread(self._slots.notes)
+        note = next((one for one in notes if one.machine_id == machine_id), None)
+        if note is None:
+            return Evidence()
+        said = self._said.get(note.url)
+        hooks = [said] if said else []
+        return await evidence_at(note.url, token=self._token_for(note.url), machine_id=machine_id, hooks=hooks)
+
     @asynccontextmanager
     async def _session(self) -> AsyncGenerator[None]:
         try:
@@ -136,9 +150,10 @@ class RemoteProvider:
     async def _start(self, note: Note, name: str, hook: Hook | None, values: Mapping[str, str]) -> Machine:
         """Make a lent guest ready; it is given back when that fails or is cancelled."""
         try:
-            if hook is not None:
-                await self._run(name, hook, note.url, values)
-            return await self._attach(note)
+            async with explained(self, note.machine_id):
+                if hook is not None:
+                    await self._run(name, hook, note.url, values)
+                return await self._attach(note)
         except BaseException:
             await shielded(asyncio.to_thread(self._slots.give_back, note.machine_id))
             raise
@@ -159,7 +174,14 @@ class RemoteProvider:
                 await asyncio.to_thread(self._slots.give_back, lent.note.machine_id)
 
     async def _run(self, name: str, hook: Hook, url: str, values: Mapping[str, str]) -> None:
-        await run_hook(name, hook, {"url": url, **values}, self._config.hook_timeout_s)
+        def keep(output: str) -> None:
+            self._said[url] = f"the {name} hook wrote: {output or 'nothing'}"
+
+        await run_hook(name, hook, {"url": url, **values}, self._config.hook_timeout_s, on_output=keep)
+
+    def _token_for(self, url: str) -> str:
+        """Loans of other fleets are noted in the same place; their guests are not told this one's token."""
+        return self._token if url in self._config.urls else ""
 
     def _need(self, name: str, hook: Hook | None, capability: str, what: str) -> Hook:
         if hook is None:

@@ -4,15 +4,18 @@ import asyncio
 import os
 import signal
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import IO
 
+from vm_pool.boot_report import printable
 from vm_pool.errors import ConfigError, MachineLost
 from vm_pool.shield import shielded
 
-_TAIL = 300
-"""Bytes of its output that are looked at for the reason of a failure."""
+_TAIL = 4000
+"""Bytes of its output that are looked at."""
+_LAST_WORDS = 300
+"""Most characters of it in an error."""
 
 
 def filled(argv: Sequence[str], values: Mapping[str, str]) -> list[str]:
@@ -41,16 +44,28 @@ def _split(piece: str, mark: str, value: str) -> list[str]:
     return parts
 
 
-async def run_hook(name: str, argv: Sequence[str], values: Mapping[str, str], timeout_s: float) -> None:
-    """Run it to its end; programs that it leaves in the background go on.
+async def run_hook(
+    name: str,
+    argv: Sequence[str],
+    values: Mapping[str, str],
+    timeout_s: float,
+    *,
+    on_output: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Run it to its end; programs that it leaves in the background go on. `on_output` gets the end of what it wrote.
 
     Raises: `ConfigError` when it cannot be started, `MachineLost` when it fails or takes too long.
     """
     command = filled(argv, values)
     with tempfile.TemporaryFile() as output:
-        code = await _run(name, command, values["url"], output, timeout_s)
+        try:
+            code = await _run(name, command, values["url"], output, timeout_s)
+        finally:
+            said = _end_of(output)
+            on_output(said)
         if code != 0:
-            raise MachineLost(f"the {name} hook for {values['url']} ended with {code}: {_last_line(output)}")
+            last = said.splitlines()[-1:] or ["it said nothing"]
+            raise MachineLost(f"the {name} hook for {values['url']} ended with {code}: {last[0][-_LAST_WORDS:]}")
 
 
 async def _run(name: str, command: Sequence[str], url: str, output: IO[bytes], timeout_s: float) -> int:
@@ -82,7 +97,6 @@ async def _kill(process: asyncio.subprocess.Process) -> None:
     await process.wait()
 
 
-def _last_line(output: IO[bytes]) -> str:
+def _end_of(output: IO[bytes]) -> str:
     output.seek(max(0, output.seek(0, os.SEEK_END) - _TAIL))
-    lines = output.read(_TAIL).decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
-    return "".join(character if character.isprintable() else " " for character in lines[0])
+    return printable(output.read(_TAIL)).strip()

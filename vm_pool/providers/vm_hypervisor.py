@@ -11,7 +11,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -140,23 +140,42 @@ class Vm:
         return "; ".join(map(str, reasons)) if reasons else None
 
     def move_out(self, target: Path, *, without_memory: bool) -> None:
-        """Write memory and devices, or devices alone, to a file; the machine stands still from then on.
+        """Write memory and devices, or devices alone, to a file; the machine stands still from then on."""
+        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            self.move_out_to(fd, without_memory=without_memory)
+        finally:
+            os.close(fd)
 
-        It does so meanwhile, too: while it runs under software emulation, QEMU 7.2 misses some of the pages that it
-        writes to, and one copy in six did not live.
+    def move_out_to(self, fd: int, *, without_memory: bool) -> None:
+        """As `move_out`, to whoever reads what is open there.
+
+        It stands still meanwhile, too: while it runs under software emulation, QEMU 7.2 misses some of the pages that
+        it writes to, and one copy in six did not live.
         """
         self._set_up_move(without_memory=without_memory)
         self._ask("migrate-set-parameters", {"max-bandwidth": _UNLIMITED})
         self.pause()
-        self._lend(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        self._lend(fd)
         self._ask("migrate", {"uri": "fd:state"})
         self._await_move()
 
     def move_in(self, source: Path, *, without_memory: bool) -> None:
         """Take over what `move_out` wrote; the machine stands still afterwards."""
+        fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self.begin_to_move_in(fd, without_memory=without_memory)
+        finally:
+            os.close(fd)
+        self.await_moved_in()
+
+    def begin_to_move_in(self, fd: int, *, without_memory: bool) -> None:
+        """Take over what is written there from now on."""
         self._set_up_move(without_memory=without_memory)
-        self._lend(source, os.O_RDONLY)
+        self._lend(fd)
         self._ask("migrate-incoming", {"uri": "fd:state"})
+
+    def await_moved_in(self) -> None:
         deadline = time.monotonic() + _MOVE_S
         while (status := self._ask("query-status")["status"]) == "inmigrate":
             if time.monotonic() >= deadline:
@@ -172,6 +191,10 @@ class Vm:
     def draw(self, target: Path) -> None:
         """Write what is on its graphics card to a file (PPM)."""
         self._ask("screendump", {"filename": str(target)})
+
+    def send(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Have its tablet and keyboard say something, in the words of QEMU's `InputEvent`."""
+        self._ask("input-send-event", {"events": list(events)})
 
     def end(self) -> None:
         """Kill it and wait until it is gone; idempotent. Raises: `TimeoutError` when it stays."""
@@ -196,14 +219,10 @@ class Vm:
             time.sleep(_POLL_S)
         raise MachineLost(f"{self.name} was not saved within {_MOVE_S:g} s")
 
-    def _lend(self, path: Path, flags: int) -> None:
+    def _lend(self, fd: int) -> None:
         """Give QEMU an open file under the name `state`: in its sandbox it can start no program to read one."""
-        fd = os.open(path, flags | os.O_CLOEXEC, 0o600)
-        try:
-            command = json.dumps({"execute": "getfd", "arguments": {"fdname": "state"}})
-            self._checked(lambda: libvirt_qemu.qemuMonitorCommandWithFiles(self._handle, command, [fd], 0))
-        finally:
-            os.close(fd)
+        command = json.dumps({"execute": "getfd", "arguments": {"fdname": "state"}})
+        self._checked(lambda: libvirt_qemu.qemuMonitorCommandWithFiles(self._handle, command, [fd], 0))
 
     def _ask(self, command: str, arguments: Mapping[str, Any] | None = None) -> Any:
         text = json.dumps({"execute": command, "arguments": arguments or {}})

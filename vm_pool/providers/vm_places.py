@@ -11,7 +11,9 @@ On tmpfs, of all state folders of a user:
          /cache/                 what libvirt found out about this host's QEMU
 """
 
+import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,6 +131,15 @@ class VmPlaces:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         check_ours(self.hosts)
         self.cache.mkdir(mode=0o700, exist_ok=True)
+
+    def domains(self) -> frozenset[str]:
+        """Names of those whose machines lie here. Processes with other state folders note theirs in the same place."""
+        found: set[str] = set()
+        for path in self.hosts.glob("*/run/qemu/*.xml"):
+            with suppress(FileNotFoundError):
+                if os.fsencode(self.root) in path.read_bytes():
+                    found.add(path.stem)
+        return frozenset(found)
 
     def sweep_hosts(self) -> None:
         """Remove libvirt's files of processes that have ended."""

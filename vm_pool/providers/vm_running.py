@@ -10,6 +10,7 @@ from pathlib import Path
 from vm_pool.errors import BootTimeout, MachineLost
 from vm_pool.guest_client import GuestMachine
 from vm_pool.guest_code import machine_info
+from vm_pool.host_processes import unless_it_ends
 from vm_pool.local_state import DiskState
 from vm_pool.network import parse_network
 from vm_pool.providers import vm_disk, vm_screen
@@ -34,6 +35,9 @@ class Running:
 
         Raises: `BootTimeout`, `MachineLost` when it ends instead, both with its last words.
         """
+        await unless_it_ends(self._answers(timeout_s), self.vm.pid, self._lost)
+
+    async def _answers(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         try:
             async with asyncio.timeout(timeout_s):
@@ -42,9 +46,11 @@ class Running:
             words = vm_disk.last_words(self.folder)
             raise BootTimeout(f"{self.state.id} said nothing within {timeout_s:g} s; {words}") from error
         except MachineLost as error:
-            words = vm_disk.last_words(self.folder)
-            raise MachineLost(f"{self.state.id} ended while it started; {words}") from error
+            raise self._lost() from error
         await self.machine.ready(max(1.0, deadline - time.monotonic()))
+
+    def _lost(self) -> MachineLost:
+        return MachineLost(f"{self.state.id} ended while it started; {vm_disk.last_words(self.folder)}")
 
 
 def fresh_identity(state: DiskState) -> Identity:

@@ -1,6 +1,7 @@
 """Taking the state of a running machine out, and giving it to copies; in which way, `vm_cloning` says."""
 
 import asyncio
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -69,20 +70,42 @@ async def take_out(
         await running.machine.run(["sync"])
     folder.path.mkdir(mode=0o700, exist_ok=True)
     write_state(folder.path, state)
+
+    def start(work: VmFolder, memory: Memory) -> Vm:
+        domain = describe(work, state, ground, memory, incoming=True)
+        vm_screen.make_blank(domain.screen)
+        return hypervisor.start(domain)
+
+    baking = partial(bake, folder, ground.image.disk, state.spec.memory_mib, start)
+    if way == "fork" and not goes_on:  # it can stand still until all is there, so no copy of its memory lies between
+        began = time.monotonic()
+        await asyncio.to_thread(baking, partial(_move_over, running.vm))
+        return Taken(state, 1000 * (time.monotonic() - began))
     source = running.folder if goes_on else folder
     async with at_rest(running.machine, running.vm.pid):
         stood_still_s = await asyncio.to_thread(partial(save, running.vm, source, folder, way, goes_on=goes_on))
     if goes_on:
         running.channel.set_clock()
     if way == "fork":
-
-        def start(work: VmFolder, memory: Memory) -> Vm:
-            domain = describe(work, state, ground, memory, incoming=True)
-            vm_screen.make_blank(domain.screen)
-            return hypervisor.start(domain)
-
-        await asyncio.to_thread(bake, folder, ground.image.disk, state.spec.memory_mib, start)
+        await asyncio.to_thread(baking, partial(_move_in, folder))
     return Taken(state, 1000 * stood_still_s)
+
+
+def _move_over(vm: Vm, oven: Vm) -> None:
+    """The one writes what the other reads. When either fails the former still has all that it had."""
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    try:
+        oven.begin_to_move_in(reading, without_memory=False)
+        vm.move_out_to(writing, without_memory=False)
+    finally:
+        os.close(reading)
+        os.close(writing)
+    oven.await_moved_in()
+
+
+def _move_in(folder: VmFolder, oven: Vm) -> None:
+    oven.move_in(folder.moved, without_memory=False)
+    folder.moved.unlink()
 
 
 def save(vm: Vm, source: VmFolder, folder: VmFolder, way: Way, *, goes_on: bool) -> float:
@@ -113,8 +136,8 @@ def hand_over(source: VmFolder, folder: VmFolder) -> None:
         source.screen.replace(folder.screen)
 
 
-def bake(folder: VmFolder, image_disk: Path, mib: int, start: Start) -> None:
-    """Make what was saved one that forks can map: load it into a machine that keeps its memory in a file.
+def bake(folder: VmFolder, image_disk: Path, mib: int, start: Start, fill: Callable[[Vm], None]) -> None:
+    """Make saved state one that forks can map: have a machine that keeps its memory in a file filled with it.
 
     That machine never runs, so any disk of the right size will do.
     """
@@ -125,10 +148,9 @@ def bake(folder: VmFolder, image_disk: Path, mib: int, start: Start) -> None:
         vm_disk.overlay(image_disk, work.disk)
         oven = start(work, Memory(mib=mib, file=folder.ram, shared=True))
         try:
-            oven.move_in(folder.moved, without_memory=False)
+            fill(oven)
             oven.move_out(folder.device, without_memory=True)
         finally:
             oven.end()
-        folder.moved.unlink()
     finally:
         shutil.rmtree(work.path)

@@ -3,7 +3,10 @@
 import pytest
 
 from benchmarks.chaos import Chaos, Plan, run
+from benchmarks.chaos.load import Job
 from benchmarks.chaos.victims import kind_of
+from benchmarks.chaos.worker import Worker
+from vm_pool.provider import Spec
 
 
 def test_processes_are_known_by_their_command_lines() -> None:
@@ -32,18 +35,41 @@ def test_a_run_without_leases_or_with_remains_does_not_hold() -> None:
         assert not good.model_copy(update=wrong).holds
 
 
+async def test_a_machine_with_other_files_than_it_was_given_and_a_lease_that_hangs_are_faults() -> None:
+    job = Job(provider="fake", spec=Spec(image="fake"), seed=1, at_once=1)
+    worker = Worker(job)
+    for what in ("asked", "given", "wrong", "hung", "step"):
+        worker.count({"what": what, "detail": "m-1: x"})
+    assert worker.counts == {"asked": 1, "given": 1, "wrong": 1, "hung": 1, "step": 1}
+    assert worker.faults == ["fake: wrong: m-1: x", "fake: hung: m-1: x"]
+
+
 @pytest.mark.desktop("slim")
 async def test_half_a_minute_of_kills_leaves_nothing_behind() -> None:
     chaos = await run(Plan(seconds=25, every_s=0.7, seed=11))
     assert chaos.leases["sandbox"]["given"] >= 3
+    assert chaos.leases["sandbox"]["step"] >= 10
     assert sum(chaos.killed.values()) >= 10
     assert (chaos.left, chaos.faults, chaos.not_collected, chaos.unreasoned) == ((), (), (), 0)
+
+
+@pytest.mark.vm
+@pytest.mark.vm_long
+@pytest.mark.timeout(400)
+async def test_kills_of_virtual_machines_and_in_them_leave_nothing_behind() -> None:
+    chaos = await run(Plan(seconds=40, providers=("libvirt",), every_s=3.0, seed=2))
+    counts = chaos.leases["libvirt"]
+    assert counts["given"] >= 5
+    assert counts["step"] >= 10
+    assert chaos.killed["qemu"] >= 1
+    assert chaos.holds, chaos.model_dump_json(indent=1)
 
 
 @pytest.mark.chaos
 @pytest.mark.desktop("slim")
 @pytest.mark.docker
-@pytest.mark.timeout(1200)
-async def test_ten_minutes_of_kills_on_sandboxes_and_containers_leave_nothing_behind() -> None:
-    chaos = await run(Plan(seconds=600, providers=("sandbox", "docker"), every_s=2.0, seed=1))
+@pytest.mark.vm
+@pytest.mark.timeout(1500)
+async def test_ten_minutes_of_kills_of_everything_leave_nothing_behind() -> None:
+    chaos = await run(Plan(seconds=600, providers=("sandbox", "docker", "libvirt"), every_s=2.0, seed=1))
     assert chaos.holds, chaos.model_dump_json(indent=1)

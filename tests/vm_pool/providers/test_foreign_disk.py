@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from vm_pool.errors import ConfigError, GuestError
 from vm_pool.providers.foreign_disk import ForeignDisk, is_foreign, read_foreign_disk
 from vm_pool.providers.foreign_domain import ForeignDomain, UefiFiles, forwarded_port
-from vm_pool.providers.foreign_machine import CardMachine, pixels_of_ppm
+from vm_pool.providers.foreign_machine import Card, ForeignMachine, pixels_of_ppm
 from vm_pool.types import MachineInfo
 
 QEMU = "{http://libvirt.org/schemas/domain/qemu/1.0}"
@@ -102,7 +102,9 @@ def test_what_is_no_path_of_a_disk_says_what_would_be(image):
         read_foreign_disk(image)
 
 
-def described(*, uefi: UefiFiles | None = None, incoming: bool = False, **said: object) -> Xml.Element:
+def described(
+    *, uefi: UefiFiles | None = None, incoming: bool = False, tunnels: int | None = None, **said: object
+) -> Xml.Element:
     domain = ForeignDomain(
         name="m-1",
         uuid="6f8d6f0e-7a0c-4d0e-9d0a-0123456789ab",
@@ -114,6 +116,7 @@ def described(*, uefi: UefiFiles | None = None, incoming: bool = False, **said: 
         cpus=2,
         disk=Path("/state/m-1/disk.qcow2"),
         uefi=uefi,
+        tunnels=tunnels,
         console=Path("/state/m-1/console"),
         incoming=incoming,
         notes={"task": "</metadata><devices/>"},
@@ -156,6 +159,13 @@ def test_only_a_machine_that_gets_state_waits_for_it():
     assert words(described(incoming=True))[-2:] == ["-incoming", "defer"]
 
 
+def test_a_machine_that_may_reach_something_has_one_more_port_and_no_other_way_out():
+    assert words(described())[1].count("hostfwd") == 1
+    open_one = words(described(tunnels=3129))[1]
+    assert "restrict=on" in open_one
+    assert open_one.endswith(",hostfwd=tcp:127.0.0.1:0-10.0.2.15:5000,hostfwd=tcp:127.0.0.1:0-10.0.2.15:3129")
+
+
 def test_the_port_is_read_off_what_qemu_says():
     said = (
         "Hub -1 (net0):\r\n  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ\r\n"
@@ -190,7 +200,7 @@ async def test_frames_come_from_the_card_and_must_fit_what_the_server_says(tmp_p
     def draw(path: Path) -> None:
         path.write_bytes(shown.pop(0))
 
-    machine = CardMachine(info, url="http://127.0.0.1:9", draw=draw, picture=tmp_path / "screen")
+    machine = ForeignMachine(info, url="http://127.0.0.1:9", card=Card(draw, tmp_path / "screen"))
     assert (await machine.screenshot()).pixels.tobytes() == b"abcdef"
     with pytest.raises(GuestError, match=r"shows 1x1 px, its guest server 2x1; .* say screen = \"server\""):
         await machine.screenshot()

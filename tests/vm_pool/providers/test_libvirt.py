@@ -22,10 +22,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import pytest_asyncio
+from PIL import Image
 
 from vm_pool.contract import CHECKS
 from vm_pool.contract.pace import pace_of
-from vm_pool.errors import ConfigError, GuestFileNotFound, MachineLost
+from vm_pool.disk import tree_bytes
+from vm_pool.errors import BootTimeout, ConfigError, GuestFileNotFound, GuestTimeout, MachineLost
 from vm_pool.events import Chord, Move, Text
 from vm_pool.guest_client import GuestMachine
 from vm_pool.machine import Machine, WithClipboard
@@ -281,10 +283,45 @@ async def test_a_machine_that_died_while_it_waited_is_not_lent_and_the_rest_end_
     assert not _command_line(waiting)
 
 
+async def test_of_a_fork_that_never_answers_its_last_screen_is_told(provider, places, original, snapshot, tmp_path):
+    from vm_pool.providers.libvirt import LibvirtProvider
+
+    stopped = await provider.fork(snapshot)
+    server = await output(stopped, "sh", "-c", "echo $PPID")
+    await stopped.launch(["sh", "-c", f"sleep 1; kill -STOP {server}"])
+    await until(lambda: _is_silent(stopped))
+    without_answers = await provider.snapshot(stopped)
+    await provider.stop(stopped)
+    impatient = LibvirtProvider(places=places, fork_timeout_s=3.0)
+    async with impatient.session():
+        with pytest.raises(BootTimeout, match="was not ready after") as caught:
+            await impatient.fork(without_answers)
+    await provider.drop(without_answers)
+    assert caught.value.report is not None
+    assert caught.value.report.evidence.screen is not None
+    with Image.open(caught.value.report.evidence.screen) as shown:
+        assert shown.size == (SLIM.width, SLIM.height)
+        pixels = np.asarray(shown)
+    assert np.mean(pixels == (await original.screenshot()).pixels) > 0.9  # the caret blinks
+
+
+async def _is_silent(machine: Machine) -> bool:
+    try:
+        await machine.run(["true"], timeout_s=1)
+    except GuestTimeout:
+        return True
+    return False
+
+
 async def test_a_promoted_machine_ends_and_is_the_original_of_others(provider, places, snapshot):
     machine = await provider.fork(snapshot)
     await machine.write("/home/user/so-far", b"half way")
+    sizes: list[int] = []
+    watching = asyncio.create_task(_watch(places.snapshots, sizes))
     promoted = await provider.promote(machine)
+    watching.cancel()
+    # Its memory is written once, straight into the file that forks map.
+    assert max(sizes) < 1.2 * tree_bytes(places.snapshot(promoted.snapshot_id).path) + min(sizes)
     with pytest.raises(MachineLost):
         await machine.look(frozenset())
     assert not places.machine(machine.info.machine_id).path.exists()
@@ -295,6 +332,14 @@ async def test_a_promoted_machine_ends_and_is_the_original_of_others(provider, p
         assert await typed(fork) == TYPED
         await provider.stop(fork)
     await provider.drop(promoted)
+
+
+async def _watch(folder: Path, sizes: list[int]) -> None:
+    """How many bytes it takes on disk, time and again."""
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            sizes.append(await asyncio.to_thread(tree_bytes, folder))
+        await asyncio.sleep(0.01)
 
 
 @asynccontextmanager

@@ -4,16 +4,21 @@ No disk of OSWorld's or Windows itself was run.
 """
 
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from foreign_guest import PORT, SYSLINUX_MBR, make_foreign_disk
+from foreign_guest import PORT, SYSLINUX_MBR, kernel_package, make_foreign_disk
+from PIL import Image
+from web_server import GET, PAGE, web_server
 
-from vm_pool.errors import ConfigError, GuestError, MachineLost
-from vm_pool.events import Move
+from vm_pool import images
+from vm_pool.contract import CHECKS
+from vm_pool.errors import BootTimeout, ConfigError, GuestError, MachineLost
+from vm_pool.events import Move, Text
 from vm_pool.local_state import folders_in
 from vm_pool.osworld_client import OSWorldMachine
 from vm_pool.provider import Spec
@@ -24,6 +29,7 @@ pytestmark = [pytest.mark.vm, pytest.mark.asyncio(loop_scope="module"), pytest.m
 TOOLS = {"syslinux": "syslinux", "mcopy": "mtools", "mkfs.vfat": "dosfstools"}
 SAID = 'disk = "guest.qcow2"\nbus = "virtio"\ncard = "virtio"\nmemory_mib = 640\nboot_timeout_s = 300\n'
 OVMF = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
+SHOP = "shop.test"
 REACH = "import socket,sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 3)"
 
 
@@ -52,9 +58,13 @@ async def provider():
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def machine(provider, disks):
     (disks / "bios.toml").write_text(SAID)
-    machine = await provider.boot(Spec(image=str(disks / "bios.toml"), labels={"suite": "foreign"}))
-    yield machine
-    await provider.stop(machine)
+    async with web_server() as port:
+        network = f"allow:{SHOP}=127.0.0.1:{port}"
+        machine = await provider.boot(
+            Spec(image=str(disks / "bios.toml"), labels={"suite": "foreign"}, network=network)
+        )
+        yield machine
+        await provider.stop(machine)
 
 
 async def test_it_is_used_by_osworlds_routes_alone(machine):
@@ -89,13 +99,13 @@ def listening_places(port: int) -> list[str]:
 
 
 async def test_its_screen_is_seen_from_outside_as_well(provider, machine, tmp_path):
-    from vm_pool.providers.foreign_machine import CardMachine, pixels_of_ppm
+    from vm_pool.providers.foreign_machine import Card, ForeignMachine, pixels_of_ppm
 
     vm = provider._machines.of(machine).vm
     vm.draw(tmp_path / "card")
     console = pixels_of_ppm((tmp_path / "card").read_bytes())
     assert console.any()
-    seen = CardMachine(machine.info, url="http://127.0.0.1:9", draw=vm.draw, picture=tmp_path / "card")
+    seen = ForeignMachine(machine.info, url="http://127.0.0.1:9", card=Card(vm.draw, tmp_path / "card"))
     with pytest.raises(GuestError, match="its graphics card shows"):  # this guest's desktop is not on the card
         await seen.screenshot()
     await seen.aclose()
@@ -141,6 +151,95 @@ async def test_uefi_and_a_tpm_are_there_and_can_be_copied(provider, disks):
     await provider.drop(snapshot)
 
 
-async def test_a_network_is_refused_before_anything_is_made(provider, disks):
-    with pytest.raises(ConfigError, match="no network 'bridge'"):
+async def test_of_one_whose_server_never_answers_its_console_and_its_graphics_card_are_told(provider, disks):
+    (disks / "deaf.toml").write_text(f"{SAID}port = 5001\n".replace("boot_timeout_s = 300", "boot_timeout_s = 12"))
+    with pytest.raises(BootTimeout, match="see: agent-s3 pool logs m-") as caught:
+        await provider.boot(Spec(image=str(disks / "deaf.toml")))
+    report = caught.value.report
+    assert report is not None
+    assert report.elapsed_s >= 12
+    assert len(report.evidence.log.splitlines()) == 4  # what became of each question
+    assert report.evidence.screen is not None
+    with Image.open(report.evidence.screen) as shown:
+        assert shown.convert("L").getextrema() != (0, 0)
+
+
+@pytest.fixture(scope="module")
+def driven_disk(tmp_path_factory) -> Generator[Path]:
+    folder = tmp_path_factory.mktemp("driven")
+    package = kernel_package(images.find("slim-vm"))
+    command = ["apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", package]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"{package} cannot be had: {done.stderr.strip()[-200:]}; run: sudo apt-get update")
+    [drivers] = folder.glob("*.deb")
+    make_foreign_disk(folder, drivers=drivers)
+    (folder / "guest.toml").write_text(SAID)
+    yield folder / "guest.toml"
+    shutil.rmtree(folder)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def driven(provider, driven_disk):
+    """One whose desktop reads its tablet and its keyboard, as those of others do."""
+    machine = await provider.boot(Spec(image=str(driven_disk)))
+    yield machine
+    await provider.stop(machine)
+
+
+BY_DEVICES = [
+    "the_pointer_goes_where_it_is_sent",
+    "a_click_is_a_press_and_a_release_at_its_pixel",
+    "a_double_click_is_two_quick_clicks",
+    "a_drag_moves_while_its_button_is_down",
+]
+
+
+@pytest.mark.vm_long
+@pytest.mark.parametrize("name", BY_DEVICES)
+async def test_where_its_desktop_reads_its_devices_input_comes_from_outside(driven, name):
+    assert driven.uses_devices
+    await CHECKS[name](driven, pace=20.0)
+
+
+@pytest.mark.vm_long
+async def test_a_copy_is_used_from_outside_too_and_text_still_goes_by_its_server(provider, driven):
+    snapshot = await provider.snapshot(driven)
+    copy = await provider.fork(snapshot)
+    await provider.drop(snapshot)
+    assert (await copy.perform([Move(x=9, y=8)])).pointer == (9, 8)
+    assert copy.uses_devices
+    done = await copy.perform([Move(x=70, y=60), Text(text="é")])
+    assert (done.executed, done.pointer) == (2, (70, 60))
+    await provider.stop(copy)
+
+
+async def test_a_desktop_that_reads_no_devices_is_used_by_its_server(machine):
+    assert not machine.uses_devices
+
+
+async def test_a_network_of_containers_is_refused_before_anything_is_made(provider, disks):
+    with pytest.raises(ConfigError, match="no network 'bridge', which is for containers"):
         await provider.boot(Spec(image=str(disks / "guest.qcow2"), network="bridge"))
+
+
+async def test_programs_reach_by_the_proxy_what_the_machine_may_and_nothing_else(machine):
+    assert "internet" in machine.info.capabilities
+    assert PAGE.decode() in await fetched(machine, f"http://{SHOP}/")
+    assert "not among the names" in await fetched(machine, "http://example.org/")
+    assert "not among the names" in await fetched(machine, "http://10.0.2.2/")
+
+
+async def test_a_copy_reaches_the_same_by_tunnels_of_its_own(provider, machine):
+    snapshot = await provider.snapshot(machine)
+    copy = await provider.fork(snapshot)
+    await provider.drop(snapshot)
+    assert PAGE.decode() in await fetched(copy, f"http://{SHOP}/")
+    await provider.stop(copy)
+    assert PAGE.decode() in await fetched(machine, f"http://{SHOP}/")
+
+
+async def fetched(machine, url: str) -> str:
+    """What a program in the machine gets that goes by its environment."""
+    done = await machine.run(["python3", "-c", GET, url], timeout_s=60)
+    return done.stdout + done.stderr

@@ -1,6 +1,8 @@
 """Of virtual machines too it is known what they hold, why they were late, and what a killed process left."""
 
 import asyncio
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -11,7 +13,7 @@ import pytest
 
 pytest.importorskip("libvirt", reason="libvirt-python is not installed; run: AGENT_S3_TEST_VM=1 make test")
 
-from vm_pool.errors import BootTimeout
+from vm_pool.errors import BootTimeout, MachineLost
 from vm_pool.holdings import holdings
 from vm_pool.provider import Spec
 from vm_pool.providers.libvirt import LibvirtProvider
@@ -48,6 +50,15 @@ def places() -> Generator[VmPlaces]:
         yield places
 
 
+def test_only_the_domains_of_ones_own_state_folder_are_counted(places: VmPlaces) -> None:
+    noted = places.hosts / f"{os.getpid()}-zz" / "run" / "qemu"
+    noted.mkdir(parents=True)
+    (noted / "m-ours.xml").write_text(f"<source file='{places.root}/machines/m-ours/disk.qcow2'/>")
+    (noted / "m-theirs.xml").write_text("<source file='/elsewhere/machines/m-theirs/disk.qcow2'/>")
+    assert places.domains() == {"m-ours"}
+    shutil.rmtree(noted.parents[1])
+
+
 async def test_what_a_killed_process_left_is_counted_and_collected(places: VmPlaces) -> None:
     provider = LibvirtProvider(places=places)
     before = await holdings([provider])
@@ -71,3 +82,18 @@ async def test_a_virtual_machine_that_is_late_is_explained_by_its_console(places
     assert caught.value.report is not None
     assert caught.value.report.provider == "libvirt"
     assert caught.value.report.elapsed_s >= 4.0
+
+
+async def test_a_virtual_machine_without_a_display_says_why_as_soon_as_it_ends(places: VmPlaces) -> None:
+    provider = LibvirtProvider(places=places)
+    async with provider.session():
+        with pytest.raises(MachineLost, match="ended while it started") as caught:
+            await provider.boot(SLIM.model_copy(update={"width": 0}))
+    report = caught.value.report
+    assert report is not None
+    assert report.elapsed_s < 250  # not after all the time that a start may take
+    assert "Fatal server error" in report.evidence.log
+    assert "session ended: Xvfb did not start" in report.evidence.log
+    assert "Fatal server error" not in report.evidence.console
+    assert report.evidence.screen is None
+    assert list(places.machines.iterdir()) == []

@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from werkzeug import Request, Response
 
 from vm_pool.errors import BootTimeout, ConfigError, MachineLost, NotSupported
-from vm_pool.provider import Spec, capabilities_of
+from vm_pool.pool import Pool
+from vm_pool.provider import Evidence, Spec, capabilities_of
 from vm_pool.providers import make_provider
 from vm_pool.providers.remote import RemoteProvider
 from vm_pool.providers.remote_hooks import filled, run_hook
@@ -161,6 +163,75 @@ async def test_a_guest_that_is_not_there_is_a_boot_timeout_and_is_given_back(tmp
     with pytest.raises(BootTimeout, match=r"guest at http://127.0.0.1:1 was not ready after 0.1 s"):
         await remote.boot(SPEC)
     assert await remote.strays() == []
+
+
+async def test_of_a_guest_that_never_gets_ready_its_answers_and_its_screen_are_told(
+    httpserver, tmp_path, guest_picture, monkeypatch
+):
+    waits = {"ready": False, "waiting_for": "a window manager"}
+    httpserver.expect_request("/v1/info").respond_with_data(json.dumps(INFO))
+    httpserver.expect_request("/v1/ready").respond_with_data(json.dumps(waits))
+    httpserver.expect_request("/platform").respond_with_data("the token is s3cret\x1b[31m", status=503)
+    httpserver.expect_request("/screenshot").respond_with_data(guest_picture)
+    monkeypatch.setenv("FLEET_TOKEN", "s3cret")
+    url = httpserver.url_for("").rstrip("/")
+    reset = hook(tmp_path, "print('reverted to clean')")
+    remote = provider(tmp_path, url, reset=reset, ready_timeout_s=0.5, token_env="FLEET_TOKEN")
+    async with Pool(remote, concurrency=1) as pool:
+        with pytest.raises(BootTimeout, match="see: agent-s3 pool logs r-") as caught:
+            async with pool.lease(SPEC):
+                pass
+    report = caught.value.report
+    assert report is not None
+    assert (report.provider, report.attempts, report.elapsed_s >= 1.0) == ("remote", 2, True)
+    assert report.evidence.log.splitlines() == [
+        "the reset hook wrote: reverted to clean",
+        f"GET {url}/v1/info: HTTP 200 {json.dumps(INFO)}",
+        f"GET {url}/v1/ready: HTTP 200 {json.dumps(waits)}",
+        f"GET {url}/platform: HTTP 503 the token is *** [31m",
+        f"GET {url}/screenshot: HTTP 200, {len(guest_picture)} bytes",
+    ]
+    assert report.evidence.screen is not None
+    with Image.open(report.evidence.screen) as picture:
+        assert picture.size == (320, 200)
+    assert await remote.evidence(report.machine_id) == Evidence()  # it was given back
+
+
+async def test_of_a_guest_that_is_not_there_it_is_told_that_nobody_answers(tmp_path):
+    remote = provider(tmp_path, "http://127.0.0.1:1", ready_timeout_s=0.1)
+    with pytest.raises(BootTimeout) as caught:
+        await remote.boot(SPEC)
+    assert caught.value.report is not None
+    evidence = caught.value.report.evidence
+    assert evidence.screen is None
+    assert all("onnect" in line for line in evidence.log.splitlines())
+
+
+async def test_what_a_failed_reset_wrote_is_told_in_full(guest, tmp_path):
+    remote = provider(tmp_path, guest, reset=hook(tmp_path, "print('line 1'); print('no such VM'); sys.exit(3)"))
+    with pytest.raises(MachineLost, match="no such VM; see: agent-s3 pool logs r-") as caught:
+        await remote.boot(SPEC)
+    assert caught.value.report is not None
+    assert caught.value.report.evidence.log.startswith("the reset hook wrote: line 1\nno such VM\nGET ")
+
+
+async def test_the_guests_of_another_fleet_are_not_told_the_token(httpserver, tmp_path, monkeypatch):
+    monkeypatch.setenv("FLEET_TOKEN", "s3cret")
+    heard = []
+    httpserver.expect_request("/v1/info").respond_with_handler(
+        lambda request: heard.append(request.headers.get("Authorization")) or Response(status=503)
+    )
+    other = provider(tmp_path, httpserver.url_for("").rstrip("/"), ready_timeout_s=20.0)
+    booting = asyncio.create_task(other.boot(SPEC))
+    while not heard:  # noqa: ASYNC110 - the server is in a thread
+        await asyncio.sleep(0.01)
+    [stray] = await other.strays()
+    ours = provider(tmp_path, "http://127.0.0.1:1", token_env="FLEET_TOKEN")
+    assert "HTTP 503" in (await ours.evidence(stray.id)).log
+    assert set(heard) == {None}
+    booting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await booting
 
 
 async def test_the_token_goes_into_the_header_and_a_wrong_one_is_the_users_mistake(httpserver, tmp_path, monkeypatch):
