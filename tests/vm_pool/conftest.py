@@ -1,20 +1,51 @@
-"""A Docker daemon of the tests' own, away from the user's: started once, gone with all it made at the end."""
+"""Places for machines, and a Docker daemon of the tests' own: started once, gone with all it made at the end."""
 
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 
 import pytest
 
 from vm_pool.disk import delete_tree
 from vm_pool.errors import HostUnfit
+from vm_pool.local_state import Places
+from vm_pool.providers.docker import DockerProvider
 from vm_pool.providers.docker_daemon import Daemon
+from vm_pool.providers.sandbox import SandboxProvider
 
 START_S = 60
 ROOM = 4 * 2**30
+
+
+@pytest.fixture
+def places() -> Generator[Places]:
+    """A state of the test's own, where the machines' uid may pass: pytest's own folders are closed to all others."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="s3p-") as name:
+        Path(name).chmod(0o711)
+        places = Places(Path(name), Path("/dev/shm") / Path(name).name)
+        places.make()
+        yield places
+        places.runtime.rmdir()
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("sandbox", marks=pytest.mark.desktop),
+        pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.desktop]),
+    ]
+)
+async def contained(request: pytest.FixtureRequest, places: Places) -> AsyncGenerator[SandboxProvider | DockerProvider]:
+    """One whose machines share this host's kernel, and of which nothing must be left at the end."""
+    if request.param == "sandbox":
+        provider: SandboxProvider | DockerProvider = SandboxProvider(places=places)
+    else:
+        provider = DockerProvider(host=request.getfixturevalue("dockerd").host, places=places)
+    async with provider.session():
+        yield provider
+    assert list(places.machines.iterdir()) == []
 
 
 @pytest.fixture(scope="session")

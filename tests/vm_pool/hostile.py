@@ -35,11 +35,6 @@ def content(secret: Path) -> tuple[str, list[str]]:
     return secret.read_text(), sorted(path.name for path in secret.parent.iterdir())
 
 
-async def output(machine: Machine, *argv: str) -> str:
-    done = await machine.run(argv)
-    return done.stdout + done.stderr
-
-
 async def python(machine: Machine, code: str, *words: str) -> Any:
     """What a program in the machine printed as JSON."""
     done = await machine.run(["python3", "-c", code, *words])

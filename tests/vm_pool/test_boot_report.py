@@ -1,7 +1,5 @@
 """A machine that does not become ready says why, and what it said and showed is kept when it is gone."""
 
-import tempfile
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -79,16 +77,6 @@ def test_only_the_newest_screens_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_p
     paths = [keep_screen(f"m-{number}", b"png") for number in range(103)]
     assert len(list((tmp_path / "pool" / "screens").iterdir())) == 100
     assert Path(paths[-1]).read_bytes() == b"png"
-
-
-@pytest.fixture
-def places() -> Generator[Places]:
-    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="s3b-") as name:
-        Path(name).chmod(0o711)
-        places = Places(Path(name), Path("/dev/shm") / Path(name).name)
-        places.make()
-        yield places
-        places.runtime.rmdir()
 
 
 @pytest.mark.desktop("slim")

@@ -4,8 +4,6 @@ import asyncio
 import socket
 import subprocess
 import sys
-import tempfile
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -54,16 +52,6 @@ async def test_files_sockets_and_processes_are_known_by_their_folder(tmp_path: P
     process.kill()
     await process.wait()
     assert not await holdings([], folders=[folder])
-
-
-@pytest.fixture
-def places() -> Generator[Places]:
-    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="s3h-") as name:
-        Path(name).chmod(0o711)
-        places = Places(Path(name), Path("/dev/shm") / Path(name).name)
-        places.make()
-        yield places
-        places.runtime.rmdir()
 
 
 @pytest.mark.desktop("slim")

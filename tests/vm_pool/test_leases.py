@@ -6,9 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -265,16 +264,6 @@ async def test_a_book_that_cannot_be_written_keeps_nobody_from_leasing(
         await asyncio.sleep(2 * BRIEF)
         assert await pool.healthy(machine)
     assert "the lease of fake-0 could not be noted" in caplog.text
-
-
-@pytest.fixture
-def places() -> Generator[Places]:
-    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="s3l-") as name:
-        Path(name).chmod(0o711)
-        places = Places(Path(name), Path("/dev/shm") / Path(name).name)
-        places.make()
-        yield places
-        places.runtime.rmdir()
 
 
 @asynccontextmanager

@@ -1,6 +1,5 @@
 """The whole certificate of each provider that this machine can run."""
 
-import tempfile
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,15 +23,10 @@ SLIM = Spec(image="slim", width=1280, height=800)
 
 
 @pytest.fixture
-def sandbox() -> Generator[SandboxProvider]:
-    """One with a state of its own, which must be empty at the end; the machines' uid may pass there."""
-    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="agent-s3-test-") as state:
-        Path(state).chmod(0o711)
-        places = Places(Path(state), Path("/dev/shm") / Path(state).name)
-        yield SandboxProvider(places=places)
-        assert list(places.machines.iterdir()) == []
-        assert list(places.snapshots.iterdir()) == []
-        places.runtime.rmdir()
+def sandbox(places: Places) -> Generator[SandboxProvider]:
+    """One with a state of its own, which must be empty at the end."""
+    yield SandboxProvider(places=places)
+    assert [*places.machines.iterdir(), *places.snapshots.iterdir()] == []
 
 
 def failures(certificate: Certificate) -> list[tuple[str, str]]:

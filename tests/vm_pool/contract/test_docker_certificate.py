@@ -1,8 +1,6 @@
 """The certificate of containers, in a daemon of the tests' own."""
 
-import tempfile
 from collections.abc import Generator
-from pathlib import Path
 
 import pytest
 
@@ -28,13 +26,9 @@ OF_NETWORKS = (
 
 
 @pytest.fixture
-def docker(dockerd_emptied: Daemon) -> Generator[DockerProvider]:
-    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="agent-s3-test-") as state:
-        Path(state).chmod(0o711)
-        places = Places(Path(state), Path("/dev/shm") / Path(state).name)
-        yield DockerProvider(host=dockerd_emptied.host, places=places)
-        assert [*places.machines.iterdir(), *places.snapshots.iterdir()] == []
-        places.runtime.rmdir()
+def docker(places: Places, dockerd_emptied: Daemon) -> Generator[DockerProvider]:
+    yield DockerProvider(host=dockerd_emptied.host, places=places)
+    assert [*places.machines.iterdir(), *places.snapshots.iterdir()] == []
 
 
 async def test_containers_keep_everything_but_memory_and_names(docker: DockerProvider) -> None:

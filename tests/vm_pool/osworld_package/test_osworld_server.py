@@ -9,8 +9,7 @@ import os
 import subprocess
 import sys
 import tarfile
-import tempfile
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -69,13 +68,6 @@ def packages(server: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return packed.getvalue()
 
 
-@pytest.fixture
-def places() -> Generator[Places]:
-    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="agent-s3-test-") as state:
-        Path(state).chmod(0o711)
-        yield Places(Path(state), Path("/dev/shm") / Path(state).name)
-
-
 @asynccontextmanager
 async def osworlds_server(places: Places, packages: bytes) -> AsyncGenerator[Path]:
     """A socket of this host behind which OSWorld's server serves a desktop."""
@@ -93,7 +85,6 @@ async def osworlds_server(places: Places, packages: bytes) -> AsyncGenerator[Pat
         socket = places.machine(machine.info.machine_id).ctl / "osworld.sock"
         await _until_it_answers(machine)
         yield socket
-    places.runtime.rmdir()
 
 
 async def _until_it_answers(machine: GuestMachine) -> None:

@@ -6,12 +6,11 @@ import os
 import signal
 import stat
 import sys
-import tempfile
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
+from looking import command_line, output, uids
 from web_server import GET, PAGE, web_server
 
 from vm_pool.disk import delete_tree
@@ -32,13 +31,6 @@ NOTE = "/home/user/Documents/note.txt"
 
 
 @pytest.fixture
-def places() -> Generator[Places]:
-    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="agent-s3-test-") as state:
-        Path(state).chmod(0o711)
-        yield Places(Path(state), Path("/dev/shm") / Path(state).name)
-
-
-@pytest.fixture
 async def provider(places: Places, dockerd_emptied: Daemon) -> AsyncGenerator[DockerProvider]:
     provider = DockerProvider(host=dockerd_emptied.host, places=places)
     async with provider.session():
@@ -47,7 +39,6 @@ async def provider(places: Places, dockerd_emptied: Daemon) -> AsyncGenerator[Do
     assert list(places.snapshots.iterdir()) == []
     assert list(places.runtime.iterdir()) == []
     assert what_is_in(dockerd_emptied) == set()
-    places.runtime.rmdir()
 
 
 def what_is_in(dockerd: Daemon) -> set[str]:
@@ -56,11 +47,6 @@ def what_is_in(dockerd: Daemon) -> set[str]:
         images = {str(tag) for image in client.images() for tag in image["RepoTags"] or [image["Id"]]}
         containers = {str(one["Names"]) for one in client.containers(all=True)}
     return containers | {tag for tag in images if not tag.startswith("agent-s3:")}
-
-
-async def output(machine: Machine, *argv: str) -> str:
-    done = await machine.run(argv)
-    return done.stdout + done.stderr
 
 
 async def test_a_machine_has_no_rights_and_no_network(provider: DockerProvider) -> None:
@@ -77,7 +63,7 @@ async def test_a_machine_has_no_rights_and_no_network(provider: DockerProvider) 
     for place in ("/usr/bin/x", "/etc/x", "/opt/agent-s3/guest/x", "/x"):
         assert (await machine.run(["touch", place])).returncode != 0
     assert await output(machine, "find", "/usr", "/bin", "-perm", "/6000") == ""
-    assert _uids(provider.process_ids(machine)) == {HOST_UID}
+    assert uids(provider.process_ids(machine)) == {HOST_UID}
 
 
 _CONNECT = "import socket; socket.create_connection(('192.0.2.1', 80), timeout=5)"
@@ -91,27 +77,7 @@ async def test_only_its_owner_gets_at_the_socket_and_the_token(provider: DockerP
     assert stat.S_IMODE(folder.socket.stat().st_mode) == 0o600
     assert stat.S_IMODE(folder.token.stat().st_mode) == 0o400
     token = folder.token.read_text()
-    assert token not in "".join(_command_line(pid) for pid in provider.process_ids(machine))
-
-
-async def test_the_memory_limit_bites_and_the_desktop_lives_on(provider: DockerProvider) -> None:
-    machine = await provider.boot(SLIM.model_copy(update={"memory_mib": 300}))
-    eaten = await machine.run(["python3", "-c", "x = bytearray(600 << 20); print(len(x))"], timeout_s=30)
-    assert eaten.returncode != 0
-    assert eaten.stdout == ""
-    assert await output(machine, "echo", "alive") == "alive\n"
-
-
-async def test_the_process_limit_bites(provider: DockerProvider) -> None:
-    machine = await provider.boot(SLIM.model_copy(update={"pids": 60}))
-    bomb = (
-        "import os, time\n"
-        "try:\n"
-        "    for _ in range(200):\n"
-        "        os.fork() or os._exit(time.sleep(2) or 0)\n"
-        "except OSError as error: print(error.errno)\n"
-    )
-    assert await output(machine, "python3", "-c", bomb) == "11\n"
+    assert token not in "".join(command_line(pid) for pid in provider.process_ids(machine))
 
 
 async def test_cpus_are_limited_and_no_limit_is_none(provider: DockerProvider, dockerd: Daemon) -> None:
@@ -123,38 +89,6 @@ async def test_cpus_are_limited_and_no_limit_is_none(provider: DockerProvider, d
         )
     assert half["NanoCpus"] == 500_000_000
     assert (none["NanoCpus"], none["Memory"], none["PidsLimit"] or 0) == (0, 0, 0)
-
-
-async def test_a_fork_has_the_files_and_programs_of_its_original_and_goes_its_own_way(provider: DockerProvider) -> None:
-    original = await provider.boot(SLIM)
-    await original.write(NOTE, b"as it was\n")
-    await original.write("/tmp/scratch", b"kept")
-    await original.run(["mv", "/home/user/Music", "/home/user/Sounds"])
-    await original.run(["rm", "/home/user/.profile"])
-    await original.launch(["mousepad", NOTE])
-    await _window(original, "note.txt")
-    snapshot = await provider.snapshot(original)
-    assert snapshot.launched == (("mousepad", NOTE),)
-    forks = await asyncio.gather(*(provider.fork(snapshot, labels={"fork": str(i)}) for i in range(2)))
-    for fork in forks:
-        assert any("note.txt" in window.title for window in await fork.windows())
-        assert await fork.read(NOTE) == b"as it was\n"
-        assert await fork.read("/tmp/scratch") == b"kept"
-        listed = (await output(fork, "ls", "-A", "/home/user")).split()
-        assert ("Sounds" in listed, "Music" in listed, ".profile" in listed) == (True, False, False)
-    assert len({await output(machine, "cat", "/etc/machine-id") for machine in (original, *forks)}) == 3
-    await forks[0].write(NOTE, b"changed\n")
-    assert await forks[1].read(NOTE) == b"as it was\n"
-    assert await original.read(NOTE) == b"as it was\n"
-    second = await provider.snapshot(forks[0])
-    await provider.drop(snapshot)
-    await provider.drop(snapshot)
-    assert await forks[1].read(NOTE) == b"as it was\n"
-    grandchild = await provider.fork(second)
-    assert await grandchild.read(NOTE) == b"changed\n"
-    await provider.drop(second)
-    with pytest.raises(ConfigError, match="no snapshot"):
-        await provider.fork(snapshot)
 
 
 async def test_files_that_are_written_in_turn_fit_together_in_a_snapshot(provider: DockerProvider) -> None:
@@ -187,39 +121,6 @@ async def test_a_killed_part_is_noticed_as_a_lost_machine(provider: DockerProvid
     await asyncio.gather(provider.stop(machine), provider.stop(machine))
     await provider.stop(machine)
     assert await provider.strays() == []
-
-
-async def test_a_start_that_is_cancelled_at_any_moment_leaves_nothing(
-    provider: DockerProvider, places: Places, dockerd: Daemon
-) -> None:
-    for delay in (0.0, 0.05, 0.2, 0.5):
-        starting = asyncio.create_task(provider.boot(SLIM))
-        await asyncio.sleep(delay)
-        starting.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await provider.stop(await starting)  # on a quick host it has started by then
-        assert list(places.machines.iterdir()) == []
-        assert list(places.runtime.iterdir()) == []
-        assert what_is_in(dockerd) == set()
-
-
-async def test_a_kept_disk_is_revived_with_its_programs_and_tells_what_changed(provider: DockerProvider) -> None:
-    machine = await provider.boot(SLIM)
-    await machine.write(NOTE, b"kept")
-    await machine.launch(["mousepad", NOTE])
-    await _window(machine, "note.txt")
-    await provider.stop(machine, keep_disk=True)
-    (stray,) = await provider.strays()
-    found = (stray.kind, stray.id, stray.owner_pid, stray.labels)
-    assert found == ("machine", machine.info.machine_id, None, SLIM.labels)
-    assert (await gc([provider])).removed == []
-    revived = await provider.revive(machine.info.machine_id)
-    assert await revived.read(NOTE) == b"kept"
-    assert any("note.txt" in window.title for window in await revived.windows())
-    files = (await revived.look(frozenset({"files"}))).files
-    assert files is not None
-    assert (NOTE, "created") in [(change.path, change.kind) for change in files.changes]
-    assert await provider.revive(machine.info.machine_id) is revived
 
 
 async def test_machines_of_a_killed_run_go_on_until_they_are_taken_over_or_collected(
@@ -385,25 +286,8 @@ async def _succeeds(machine: Machine, *argv: str) -> None:
             await asyncio.sleep(0.02)
 
 
-def _uids(pids: set[int]) -> set[int]:
-    return {Path(f"/proc/{pid}").stat().st_uid for pid in pids}
-
-
-def _command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except OSError:
-        return ""
-
-
 def _process(provider: DockerProvider, machine: Machine, name: str) -> int:
     for pid in sorted(provider.process_ids(machine)):
-        if name in _command_line(pid):
+        if name in command_line(pid):
             return pid
     raise MachineError(f"no {name} among the processes")
-
-
-async def _window(machine: Machine, title: str) -> None:
-    async with asyncio.timeout(60):
-        while not any(title in window.title for window in await machine.windows()):  # noqa: ASYNC110  # no events
-            await asyncio.sleep(0.02)

@@ -19,9 +19,9 @@ from hostile import (
     content,
     needs_root,
     on_the_host,
-    output,
     python,
 )
+from looking import output
 
 from vm_pool.errors import GuestError, GuestFileNotFound
 from vm_pool.guest_client import GuestMachine

@@ -12,9 +12,9 @@ from hostile import (
     Provider,
     needs_groups,
     needs_root,
-    output,
     python,
 )
+from looking import output
 
 from vm_pool.errors import GuestError, GuestFileNotFound, MachineLost, VMPoolError
 from vm_pool.local_state import Places
