@@ -60,14 +60,6 @@ class Group:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
-    def memory_peak_bytes(self) -> int | None:
-        """The most memory the machine ever used, page cache included; None when the kernel does not say."""
-        name = "memory.peak" if self.version == 2 else "memory.max_usage_in_bytes"
-        try:
-            return int((self.folders["memory"] / name).read_text())
-        except (OSError, KeyError):
-            return None
-
     def freeze(self) -> bool:
         """Ask all processes to stand still; False when this host has no freezer for us."""
         return self._write_freezer("1" if self.version == 2 else "FROZEN")
