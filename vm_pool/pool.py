@@ -1,23 +1,21 @@
 """A pool of machines: bounded leases and starts, renewed while the pool lives; spares, replacement of the lost."""
 
 import asyncio
-import os
 import secrets
-import time
-from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 from vm_pool.admission import HostAdmission
-from vm_pool.boot_report import summed_up
-from vm_pool.errors import BootTimeout, ConfigError, MachineError, MachineLost, PoolClosed, VMPoolError
+from vm_pool.errors import ConfigError, MachineError, MachineLost, PoolClosed, VMPoolError
 from vm_pool.lease_book import Lease, LeaseBook
-from vm_pool.lease_keeper import Held, LeaseKeeper, Source, deadline_of, source_name
+from vm_pool.lease_keeper import Held, LeaseKeeper, Source, source_name
 from vm_pool.machine import Machine
 from vm_pool.pool_journal import Notes, PoolJournal
+from vm_pool.pool_starts import Asked, Starts
 from vm_pool.provider import Prepares, Provider, Snapshot
 from vm_pool.shield import shielded
 
@@ -25,8 +23,6 @@ __all__ = ["Lease", "Pool", "Source"]
 
 LEASE_S = 60.0
 _HEALTH_S = 5.0
-_START_ATTEMPTS = 2
-_STARTS_PER_CPU = 4
 _OF_THE_RUN = frozenset({"run"})
 """Labels that a lease shares with the spares that wait for the next ones."""
 
@@ -62,10 +58,16 @@ class Pool:
             raise ValueError(f"spares is {spares} and lease_s {lease_s}; neither may be negative, and a lease lasts")
         self.provider = provider
         self._places = asyncio.Semaphore(concurrency)
-        self._starts = asyncio.Semaphore(starts or _STARTS_PER_CPU * (os.cpu_count() or 1))
-        self._admission = admission or HostAdmission()
         self._clock = clock
         self._notes = Notes(journal or PoolJournal(), provider.name, clock)
+        self._starts = Starts(
+            provider,
+            at_once=starts,
+            admission=admission or HostAdmission(),
+            notes=self._notes,
+            clock=clock,
+            check_open=self._check_open,
+        )
         self._keeper = LeaseKeeper(
             provider,
             lease_s=lease_s,
@@ -79,8 +81,6 @@ class Pool:
         self._open = False
         self._loans: dict[str, Held] = {}
         self._idle: list[Held] = []
-        self._prepared: Counter[str] = Counter()
-        """Snapshot id -> how many of its next forks the provider has made ready."""
         self._filling: dict[str, asyncio.Task[None]] = {}
 
     async def __aenter__(self) -> Self:
@@ -114,8 +114,8 @@ class Pool:
         provider's `revive` needs. When the source's `ttl_s` is over the machine is stopped, and using it raises
         `MachineLost`, which says so. Raises: `PoolClosed`; what the provider raises when no machine can be started.
         """
-        asked = _Asked(source, f"q-{secrets.token_hex(4)}", labels or {})
-        async with self._lent(asked, lambda: self._take(*asked), keep_disk=keep_disk) as machine:
+        asked = _asked(source, labels or {})
+        async with self._lent(asked, lambda: self._take(asked), keep_disk=keep_disk) as machine:
             yield machine
 
     @asynccontextmanager
@@ -129,17 +129,18 @@ class Pool:
         """
         if machine_id in self._loans:
             raise ConfigError(f"{machine_id} is lent already; end that lease first")
-        asked = _Asked(source, f"q-{secrets.token_hex(4)}", labels or {})
-        async with self._lent(asked, lambda: self._start_once(*asked, revived=machine_id), keep_disk=keep_disk) as lent:
-            yield lent
+        asked = _asked(source, labels or {})
+        reviving = partial(self._starts.revive, machine_id, asked)
+        async with self._lent(asked, reviving, keep_disk=keep_disk) as machine:
+            yield machine
 
     @asynccontextmanager
     async def _lent(
-        self, asked: "_Asked", take: Callable[[], Awaitable[Held]], *, keep_disk: bool
+        self, asked: Asked, take: Callable[[], Awaitable[Held]], *, keep_disk: bool
     ) -> AsyncGenerator[Machine]:
         """A lease from its being asked for to its end."""
         self._check_open()
-        self._notes.add("asked", asked.request, source_name(asked.source), asked.labels)
+        self._notes.add("asked", *asked.known)
         async with self._places:
             held = await self._lend(asked, take)
             try:
@@ -164,7 +165,7 @@ class Pool:
         if self._clock() >= held.deadline:
             raise MachineLost(held.ended or f"{machine.info.machine_id}: the time of its lease is over")
         await self.provider.stop(machine)
-        fresh = await self._take(held.source, held.request, held.labels)
+        fresh = await self._take(Asked(held.source, held.request, held.labels))
         lost, found = machine.info.machine_id, fresh.machine.info.machine_id
         self._notes.add("replaced", *held.known, machine=lost, reason=f"by {found}")
         del self._loans[lost]
@@ -187,7 +188,7 @@ class Pool:
 
     def spares(self, source: Source) -> int:
         """How many machines wait for leases of this source."""
-        prepared = self._prepared[source.snapshot_id] if isinstance(source, Snapshot) else 0
+        prepared = self._starts.prepared(source) if isinstance(source, Snapshot) else 0
         return prepared + sum(held.source == source for held in self._idle)
 
     async def healthy(self, machine: Machine, *, timeout_s: float = _HEALTH_S) -> bool:
@@ -213,23 +214,22 @@ class Pool:
             for machine_id, held in self._loans.items()
         ]
 
-    async def _lend(self, asked: "_Asked", take: Callable[[], Awaitable[Held]]) -> Held:
-        source, request, labels = asked
+    async def _lend(self, asked: Asked, take: Callable[[], Awaitable[Held]]) -> Held:
         try:
             held = await take()
         except VMPoolError as error:
-            self._notes.add("refused", request, source_name(source), labels, reason=str(error))
+            self._notes.add("refused", *asked.known, reason=str(error))
             raise
-        held.spare, held.labels, held.request, held.since = False, labels, request, self._clock()
+        held.spare, held.labels, held.request, held.since = False, asked.labels, asked.request, self._clock()
         self._loans[held.machine.info.machine_id] = held
         self._keeper.enter(held)
         self._notes.add("lent", *held.known, machine=held.machine.info.machine_id)
-        self._refill(source, {key: labels[key] for key in _OF_THE_RUN & labels.keys()})
+        self._refill(asked.source, {key: asked.labels[key] for key in _OF_THE_RUN & asked.labels.keys()})
         return held
 
-    async def _take(self, source: Source, request: str, labels: Mapping[str, str]) -> Held:
+    async def _take(self, asked: Asked) -> Held:
         """A spare that answers, else a new machine."""
-        while held := self._pop_spare(source):
+        while held := self._pop_spare(asked.source):
             try:
                 if await self.healthy(held.machine):
                     return held
@@ -237,49 +237,7 @@ class Pool:
                 await shielded(self._stop(held))
                 raise
             await self._stop(held)
-        return await self._start(source, request, labels)
-
-    async def _start(self, source: Source, request: str, labels: Mapping[str, str]) -> Held:
-        """A start that timed out or broke off is tried once more. What is raised in the end says how it went."""
-        begun = time.monotonic()
-        for attempt in range(1, _START_ATTEMPTS + 1):
-            try:
-                return await self._start_once(source, request, labels)
-            except (BootTimeout, MachineLost) as error:
-                error.report = summed_up(error.report, attempts=attempt, elapsed_s=time.monotonic() - begun)
-                machine = error.report and error.report.machine_id
-                said = {"machine": machine, "reason": str(error), "report": error.report}
-                self._notes.add("failed", request, source_name(source), labels, **said)
-                if attempt == _START_ATTEMPTS:
-                    raise
-                self._check_open()
-        raise AssertionError("the last attempt ends in one or the other")
-
-    async def _start_once(
-        self, source: Source, request: str, labels: Mapping[str, str], *, revived: str | None = None
-    ) -> Held:
-        """A new machine, or the one of the id `revived`."""
-        asked = time.monotonic()
-        async with self._starts, self._admitted():
-            begun, since = time.monotonic(), self._clock()
-            self._notes.add("admitted", request, source_name(source), labels, ms=_ms(begun - asked))
-            revive = self.provider.revive
-            machine = await (revive(revived) if revived else self._started(source, labels))
-            took = _ms(time.monotonic() - begun)
-        held = Held(source, machine, request, labels, since, deadline_of(source, since))
-        self._notes.add("ready", *held.known, machine=machine.info.machine_id, ms=took)
-        return held
-
-    async def _started(self, source: Source, labels: Mapping[str, str]) -> Machine:
-        if not isinstance(source, Snapshot):
-            return await self.provider.boot(source.model_copy(update={"labels": {**source.labels, **labels}}))
-        if self._prepared[source.snapshot_id]:
-            self._prepared[source.snapshot_id] -= 1
-        return await self.provider.fork(source, labels=labels)
-
-    def _admitted(self) -> AbstractAsyncContextManager[None]:
-        birth_mib = self.provider.birth_mib
-        return self._admission.start(birth_mib) if birth_mib else nullcontext()
+        return await self._starts.start(asked)
 
     def _refill(self, source: Source, labels: Mapping[str, str]) -> None:
         """Begin to bring the spares of a source to their number, unless that is under way."""
@@ -298,11 +256,9 @@ class Pool:
 
     async def _add_spare(self, source: Source, labels: Mapping[str, str]) -> None:
         if isinstance(source, Snapshot) and isinstance(self.provider, Prepares):
-            async with self._starts, self._admitted():
-                await self.provider.prepare(source, 1)
-            self._prepared[source.snapshot_id] += 1
+            await self._starts.prepare(source, self.provider)
             return
-        held = await self._start(source, f"q-{secrets.token_hex(4)}", labels)
+        held = await self._starts.start(_asked(source, labels))
         held.spare = True
         self._idle.append(held)
         self._keeper.enter(held)
@@ -334,14 +290,5 @@ class Pool:
             raise PoolClosed("this pool is not open; use it inside `async with Pool(...)`")
 
 
-class _Asked(NamedTuple):
-    """What somebody wants a lease of."""
-
-    source: Source
-    request: str
-    """What the journal calls it."""
-    labels: Mapping[str, str]
-
-
-def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 1)
+def _asked(source: Source, labels: Mapping[str, str]) -> Asked:
+    return Asked(source, f"q-{secrets.token_hex(4)}", labels)
