@@ -4,6 +4,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -92,13 +93,15 @@ class ForeignMachine(OSWorldMachine):
     async def follows(self) -> bool:
         """Whether the desktop's pointer goes where the tablet says, and back: then these are the desktop's devices."""
         assert self._send is not None
-        before = await self._cursor() or (0, 0)
-        away = (self.info.width // 4 if before[0] > self.info.width // 2 else self.info.width * 3 // 4, before[1])
-        for there in (away, before):
-            await asyncio.to_thread(self._send, move_to(*there, self.info.width, self.info.height))
-            if await self._arrived(there, _PROBE_S) is None:
-                return False
-        return True
+        with suppress(GuestError, GuestTimeout):  # of one whose server does not say where its pointer is, nobody knows
+            before = await self._cursor() or (0, 0)
+            away = (self.info.width // 4 if before[0] > self.info.width // 2 else self.info.width * 3 // 4, before[1])
+            for there in (away, before):
+                await asyncio.to_thread(self._send, move_to(*there, self.info.width, self.info.height))
+                if await self._arrived(there, _PROBE_S) is None:
+                    return False
+            return True
+        return False
 
     async def _perform_outside(self, events: Sequence[InputEvent], sent: Sequence[Sent], request_id: str) -> Performed:
         if request_id in self._receipts:

@@ -133,6 +133,15 @@ async def test_a_desktop_that_does_not_follow_its_devices_is_used_by_its_server(
     await machine.aclose()
 
 
+async def test_a_desktop_whose_server_does_not_say_where_its_pointer_is_is_used_by_it(httpserver) -> None:
+    url = httpserver.url_for("").rstrip("/")
+    httpserver.expect_request("/cursor_position").respond_with_data("no such route", status=404)
+    found = await from_outside(OSWorldMachine(INFO, url=url), url=url, send=lambda _: None)
+    assert isinstance(found, ForeignMachine)
+    assert not found.uses_devices
+    await found.aclose()
+
+
 async def test_nothing_is_pressed_where_the_pointer_did_not_get_to(httpserver) -> None:
     desk = Desk(httpserver, reads_devices=False)
     machine = ForeignMachine(INFO, url=desk.url, send=desk.send)
