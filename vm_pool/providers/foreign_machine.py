@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from vm_pool.events import InputEvent
 from vm_pool.guest_client import GuestMachine
 from vm_pool.osworld_client import OSWorldMachine
 from vm_pool.providers.foreign_input import Sent, Words, move_to, sent_for
-from vm_pool.types import Completed, Frame, MachineInfo, Performed
+from vm_pool.types import Frame, MachineInfo, Performed
 
 _LONGEST_HEAD = 64
 _ARRIVES_S = 2.0
@@ -69,9 +69,6 @@ class ForeignMachine(OSWorldMachine):
                 f' {self.info.width}x{self.info.height}; the desktop is elsewhere: say screen = "server"'
             )
         return Frame(pixels, time.time())
-
-    async def run(self, argv: Sequence[str], **options: Any) -> Completed:
-        return await super().run(argv, **{**options, "env": {**self._env, **(options.get("env") or {})}})
 
     async def perform(self, events: Sequence[InputEvent], *, request_id: str | None = None) -> Performed:
         sent = sent_for(events, self.info.width, self.info.height) if self._send else None
@@ -148,6 +145,11 @@ class ForeignMachine(OSWorldMachine):
             if time.monotonic() >= deadline:
                 return None
             await asyncio.sleep(_POLL_S)
+
+    def _wrapped(
+        self, argv: Sequence[str], timeout_s: float, stdin: bytes, cwd: str | None, env: Mapping[str, str] | None
+    ) -> list[str]:
+        return super()._wrapped(argv, timeout_s, stdin, cwd, {**self._env, **(env or {})})
 
     def _drawn(self, card: Card) -> NDArray[np.uint8]:
         try:

@@ -75,9 +75,7 @@ class Desk:
         self.by_devices: list[str] = []
         self.by_server: list[str] = []
         self._reads = reads_devices
-        httpserver.expect_request("/cursor_position").respond_with_handler(
-            lambda _: Response(json.dumps(self.pointer), content_type="application/json")
-        )
+        httpserver.expect_request("/cursor_position").respond_with_handler(self._say_where)
         httpserver.expect_request("/execute").respond_with_handler(self._execute)
 
     def send(self, words: Words) -> None:
@@ -85,6 +83,9 @@ class Desk:
         if self._reads and words[0]["type"] == "abs":
             sizes = (WIDTH - 1, HEIGHT - 1)
             self.pointer = [round(w["data"]["value"] * size / 0x7FFF) for w, size in zip(words, sizes, strict=True)]
+
+    def _say_where(self, _: Request) -> Response:
+        return Response(json.dumps(self.pointer), content_type="application/json")
 
     def _execute(self, request: Request) -> Response:
         self.by_server.append(request.json["command"][-1])

@@ -217,10 +217,13 @@ async def test_what_a_failed_reset_wrote_is_told_in_full(guest, tmp_path):
 
 async def test_the_guests_of_another_fleet_are_not_told_the_token(httpserver, tmp_path, monkeypatch):
     monkeypatch.setenv("FLEET_TOKEN", "s3cret")
-    heard = []
-    httpserver.expect_request("/v1/info").respond_with_handler(
-        lambda request: heard.append(request.headers.get("Authorization")) or Response(status=503)
-    )
+    heard: list[str | None] = []
+
+    def refuse(request: Request) -> Response:
+        heard.append(request.headers.get("Authorization"))
+        return Response(status=503)
+
+    httpserver.expect_request("/v1/info").respond_with_handler(refuse)
     other = provider(tmp_path, httpserver.url_for("").rstrip("/"), ready_timeout_s=20.0)
     booting = asyncio.create_task(other.boot(SPEC))
     while not heard:  # noqa: ASYNC110 - the server is in a thread
