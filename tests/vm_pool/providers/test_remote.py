@@ -168,7 +168,7 @@ async def test_a_guest_that_is_not_there_is_a_boot_timeout_and_is_given_back(tmp
 async def test_of_a_guest_that_never_gets_ready_its_answers_and_its_screen_are_told(
     httpserver, tmp_path, guest_picture, monkeypatch
 ):
-    waits = {"ready": False, "waiting_for": "a window manager"}
+    waits = {"ready": False, "waiting_for": "a window manager", "width": 320, "height": 200}
     httpserver.expect_request("/v1/info").respond_with_data(json.dumps(INFO))
     httpserver.expect_request("/v1/ready").respond_with_data(json.dumps(waits))
     httpserver.expect_request("/platform").respond_with_data("the token is s3cret\x1b[31m", status=503)
