@@ -4,8 +4,9 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from vm_pool.events import InputEvent
 from vm_pool.guest_client import GuestMachine
 from vm_pool.osworld_client import OSWorldMachine
 from vm_pool.providers.foreign_input import Sent, Words, move_to, sent_for
-from vm_pool.types import Completed, Frame, MachineInfo, Performed
+from vm_pool.types import Frame, MachineInfo, Performed
 
 _LONGEST_HEAD = 64
 _ARRIVES_S = 2.0
@@ -69,9 +70,6 @@ class ForeignMachine(OSWorldMachine):
             )
         return Frame(pixels, time.time())
 
-    async def run(self, argv: Sequence[str], **options: Any) -> Completed:
-        return await super().run(argv, **{**options, "env": {**self._env, **(options.get("env") or {})}})
-
     async def perform(self, events: Sequence[InputEvent], *, request_id: str | None = None) -> Performed:
         sent = sent_for(events, self.info.width, self.info.height) if self._send else None
         if sent is None:
@@ -92,13 +90,15 @@ class ForeignMachine(OSWorldMachine):
     async def follows(self) -> bool:
         """Whether the desktop's pointer goes where the tablet says, and back: then these are the desktop's devices."""
         assert self._send is not None
-        before = await self._cursor() or (0, 0)
-        away = (self.info.width // 4 if before[0] > self.info.width // 2 else self.info.width * 3 // 4, before[1])
-        for there in (away, before):
-            await asyncio.to_thread(self._send, move_to(*there, self.info.width, self.info.height))
-            if await self._arrived(there, _PROBE_S) is None:
-                return False
-        return True
+        with suppress(GuestError, GuestTimeout):  # of one whose server does not say where its pointer is, nobody knows
+            before = await self._cursor() or (0, 0)
+            away = (self.info.width // 4 if before[0] > self.info.width // 2 else self.info.width * 3 // 4, before[1])
+            for there in (away, before):
+                await asyncio.to_thread(self._send, move_to(*there, self.info.width, self.info.height))
+                if await self._arrived(there, _PROBE_S) is None:
+                    return False
+            return True
+        return False
 
     async def _perform_outside(self, events: Sequence[InputEvent], sent: Sequence[Sent], request_id: str) -> Performed:
         if request_id in self._receipts:
@@ -145,6 +145,11 @@ class ForeignMachine(OSWorldMachine):
             if time.monotonic() >= deadline:
                 return None
             await asyncio.sleep(_POLL_S)
+
+    def _wrapped(
+        self, argv: Sequence[str], timeout_s: float, stdin: bytes, cwd: str | None, env: Mapping[str, str] | None
+    ) -> list[str]:
+        return super()._wrapped(argv, timeout_s, stdin, cwd, {**self._env, **(env or {})})
 
     def _drawn(self, card: Card) -> NDArray[np.uint8]:
         try:

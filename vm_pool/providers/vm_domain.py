@@ -17,7 +17,7 @@ from vm_pool.types import Frozen
 PORT_NAME = "org.agent-s3.control"
 METADATA = "https://agent-s3.invalid/machine"
 """A name, not an address: the XML namespace of what we note in a domain."""
-KERNEL_LINE = "console=ttyS0 quiet panic=-1 net.ifnames=0 random.trust_cpu=on mitigations=off nokaslr"
+KERNEL_LINE = "console=ttyS0 loglevel=6 panic=-1 net.ifnames=0 random.trust_cpu=on mitigations=off nokaslr"
 QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"
 _TRANSLATED_MIB = 128
 """Most memory for translated code, where a machine runs without hardware support; QEMU's own default is 1 GiB."""

@@ -78,8 +78,9 @@ async def take_out(
 
     baking = partial(bake, folder, ground.image.disk, state.spec.memory_mib, start)
     if way == "fork" and not goes_on:  # it can stand still until all is there, so no copy of its memory lies between
-        began = time.monotonic()
-        await asyncio.to_thread(baking, partial(_move_over, running.vm))
+        async with at_rest(running.machine, running.vm.pid):
+            began = time.monotonic()
+            await asyncio.to_thread(baking, partial(_move_over, running.vm))
         return Taken(state, 1000 * (time.monotonic() - began))
     source = running.folder if goes_on else folder
     async with at_rest(running.machine, running.vm.pid):

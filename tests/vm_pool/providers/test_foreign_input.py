@@ -75,9 +75,7 @@ class Desk:
         self.by_devices: list[str] = []
         self.by_server: list[str] = []
         self._reads = reads_devices
-        httpserver.expect_request("/cursor_position").respond_with_handler(
-            lambda _: Response(json.dumps(self.pointer), content_type="application/json")
-        )
+        httpserver.expect_request("/cursor_position").respond_with_handler(self._say_where)
         httpserver.expect_request("/execute").respond_with_handler(self._execute)
 
     def send(self, words: Words) -> None:
@@ -85,6 +83,9 @@ class Desk:
         if self._reads and words[0]["type"] == "abs":
             sizes = (WIDTH - 1, HEIGHT - 1)
             self.pointer = [round(w["data"]["value"] * size / 0x7FFF) for w, size in zip(words, sizes, strict=True)]
+
+    def _say_where(self, _: Request) -> Response:
+        return Response(json.dumps(self.pointer), content_type="application/json")
 
     def _execute(self, request: Request) -> Response:
         self.by_server.append(request.json["command"][-1])
@@ -131,6 +132,15 @@ async def test_a_desktop_that_does_not_follow_its_devices_is_used_by_its_server(
     assert len(desk.by_server) == 1
     assert desk.by_devices == []
     await machine.aclose()
+
+
+async def test_a_desktop_whose_server_does_not_say_where_its_pointer_is_is_used_by_it(httpserver) -> None:
+    url = httpserver.url_for("").rstrip("/")
+    httpserver.expect_request("/cursor_position").respond_with_data("no such route", status=404)
+    found = await from_outside(OSWorldMachine(INFO, url=url), url=url, send=lambda _: None)
+    assert isinstance(found, ForeignMachine)
+    assert not found.uses_devices
+    await found.aclose()
 
 
 async def test_nothing_is_pressed_where_the_pointer_did_not_get_to(httpserver) -> None:

@@ -94,6 +94,7 @@ async def test_a_virtual_machine_without_a_display_says_why_as_soon_as_it_ends(p
     assert report.elapsed_s < 250  # not after all the time that a start may take
     assert "Fatal server error" in report.evidence.log
     assert "session ended: Xvfb did not start" in report.evidence.log
+    assert "Linux version" in report.evidence.console
     assert "Fatal server error" not in report.evidence.console
     assert report.evidence.screen is None
     assert list(places.machines.iterdir()) == []

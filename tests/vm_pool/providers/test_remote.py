@@ -168,7 +168,7 @@ async def test_a_guest_that_is_not_there_is_a_boot_timeout_and_is_given_back(tmp
 async def test_of_a_guest_that_never_gets_ready_its_answers_and_its_screen_are_told(
     httpserver, tmp_path, guest_picture, monkeypatch
 ):
-    waits = {"ready": False, "waiting_for": "a window manager"}
+    waits = {"ready": False, "waiting_for": "a window manager", "width": 320, "height": 200}
     httpserver.expect_request("/v1/info").respond_with_data(json.dumps(INFO))
     httpserver.expect_request("/v1/ready").respond_with_data(json.dumps(waits))
     httpserver.expect_request("/platform").respond_with_data("the token is s3cret\x1b[31m", status=503)
@@ -217,10 +217,13 @@ async def test_what_a_failed_reset_wrote_is_told_in_full(guest, tmp_path):
 
 async def test_the_guests_of_another_fleet_are_not_told_the_token(httpserver, tmp_path, monkeypatch):
     monkeypatch.setenv("FLEET_TOKEN", "s3cret")
-    heard = []
-    httpserver.expect_request("/v1/info").respond_with_handler(
-        lambda request: heard.append(request.headers.get("Authorization")) or Response(status=503)
-    )
+    heard: list[str | None] = []
+
+    def refuse(request: Request) -> Response:
+        heard.append(request.headers.get("Authorization"))
+        return Response(status=503)
+
+    httpserver.expect_request("/v1/info").respond_with_handler(refuse)
     other = provider(tmp_path, httpserver.url_for("").rstrip("/"), ready_timeout_s=20.0)
     booting = asyncio.create_task(other.boot(SPEC))
     while not heard:  # noqa: ASYNC110 - the server is in a thread
