@@ -28,7 +28,10 @@ Seed = Annotated[int, Option(help="Of the judge's shuffles and of models that ta
 RunDir = Annotated[Path | None, Option(help="Default: ./runs/DATE-TIME-XXXX.")]
 Resume = Annotated[Path | None, Option(metavar="RUN_DIR", help="Go on with this run from its last recorded step.")]
 AsJson = Annotated[bool, Option("--json", help="Print one machine-readable result on standard output.")]
-_WHERE = "Where machines come from: sandbox, docker, libvirt, fake, remote:URL[,URL...] or remote:FILE.toml."
+_WHERE = (
+    "Where machines come from: sandbox, docker, libvirt or libvirt:CONNECTION (embed, session, system), fake,"
+    " remote:URL[,URL...] or remote:FILE.toml."
+)
 ProviderName = Annotated[str, Option(help=_WHERE)]
 ProviderToCertify = Annotated[str, Argument(help=_WHERE, metavar="PROVIDER")]
 Crowd = Annotated[int, Option("-n", "--n", min=1, max=128, metavar="N", help="How many machines at once.")]

@@ -36,7 +36,7 @@ def _all_providers() -> "list[Provider]":
     from vm_pool.providers import PROVIDERS, make_provider
 
     made: list[Provider] = []
-    for name in (name for name, entry in PROVIDERS.items() if not entry.takes_text):
+    for name in (name for name, entry in PROVIDERS.items() if not entry.needs_text):
         with suppress(HostUnfit):  # what it needs is not installed, so it has left nothing here
             made.append(make_provider(name))
     return made

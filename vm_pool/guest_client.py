@@ -34,6 +34,8 @@ T = TypeVar("T")
 _READY_POLL_S, _READY_SLOWEST_S = 0.005, 0.05
 _READY_SHARE = 0.05
 """Of the time waited so far: sixteen machines that start at once would else spend much of it answering that they do."""
+_SLOWEST = 1 << 20
+"""Bytes in a second that the way into a machine carries at least, however busy it is."""
 _GRACE_S = 10.0
 """What the guest may take beyond the time that a command or a wait was given."""
 
@@ -175,7 +177,8 @@ class GuestMachine:
         return await self._wire.ok("GET", "/v1/read", query=query, answer_limit=limit + 65536)
 
     async def write(self, path: str, data: bytes, *, mode: int = 0o644) -> None:
-        answer = await self._wire.ok("PUT", "/v1/write", query={"path": path, "mode": f"{mode:o}"}, body=data)
+        query, timeout_s = {"path": path, "mode": f"{mode:o}"}, DEFAULT_TIMEOUT_S + len(data) / _SLOWEST
+        answer = await self._wire.ok("PUT", "/v1/write", query=query, body=data, timeout_s=timeout_s)
         if self._wire.parse(answer, Written).bytes_written != len(data):
             raise GuestError(f"{self._info.machine_id}: {path!r} was not written whole")
 

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from vm_pool import images
-from vm_pool.errors import VMPoolError
+from vm_pool.errors import ConfigError, VMPoolError
 from vm_pool.images.build import missing_for_user_builds
 from vm_pool.images.recipe import RECIPES, host_suite
 from vm_pool.images.store import images_dir
@@ -22,6 +22,7 @@ from vm_pool.providers.sandbox_launch import as_machine_uid
 from vm_pool.providers.sandbox_seccomp import AUDIT_ARCH, filter_bytes
 from vm_pool.providers.vm_accel import why_no_kvm
 from vm_pool.providers.vm_cloning import EMULATOR, cloning_of
+from vm_pool.providers.vm_connection import VARIABLE, check_allowed, choice_of
 from vm_pool.providers.vm_places import INSTALL
 from vm_pool.types import Frozen
 
@@ -248,7 +249,7 @@ def _virtual_machines() -> Iterator[Check]:
     if emulator and binding is None:
         detail, fix = "libvirt-python is missing", "pip install 'agent-s3[libvirt]'"
     elif emulator:
-        detail, fix = _ways_of_virtual_machines(Path(emulator)), None
+        detail, fix = _ways_of_virtual_machines(Path(emulator)), _what_mends_their_libvirt()
     yield Check(name="virtual machines", ok=fix is None, required=False, detail=detail, fix=fix)
 
 
@@ -256,7 +257,25 @@ def _ways_of_virtual_machines(emulator: Path) -> str:
     slow = why_no_kvm(Path("/proc/cpuinfo").read_text(encoding="utf-8"), Path("/dev/kvm"))
     runs = f"run by software emulation: {slow}" if slow else "run by KVM if a guest starts under it"
     way, reason = cloning_of(emulator)
-    return f"{runs}; copied by {way}: {reason}"
+    return f"{runs}; copied by {way}: {reason}; {_their_libvirt()}"
+
+
+def _their_libvirt() -> str:
+    try:
+        choice = choice_of(None)
+        check_allowed(choice, uid=os.geteuid())
+    except ConfigError as error:
+        return str(error)
+    return "started by libvirt inside agent-s3" if choice.kind == "embed" else f"started by {choice.address}"
+
+
+def _what_mends_their_libvirt() -> str | None:
+    """None where machines can be started by the one that the environment names."""
+    try:
+        check_allowed(choice_of(None), uid=os.geteuid())
+    except ConfigError:
+        return f"export {VARIABLE}=embed"
+    return None
 
 
 def _image(name: str) -> Check:

@@ -38,7 +38,7 @@ class Stray(Frozen):
     """Something a provider left behind: a machine or a snapshot whose owner is gone or whose time is over."""
 
     kind: str
-    """`machine`, `snapshot`, `build`; of containers `image` and `network` as well, of hypervisors `host`."""
+    """`machine`, `snapshot`, `build`; of containers also `image` and `network`, of hypervisors `host` and `domain`."""
     id: str
     owner_pid: int | None = None
     """None: it is nobody's."""

@@ -51,6 +51,20 @@ def test_how_virtual_machines_run_and_are_copied_is_said_where_there_is_qemu(tmp
         assert check.ok
 
 
+def test_it_is_said_by_which_libvirt_machines_are_started_and_which_one_cannot_be(tmp_path, monkeypatch):
+    if find_spec("libvirt") is None:
+        pytest.skip("libvirt-python is not installed; run: make test")
+    emulator(tmp_path, "x-ignore-shared")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.delenv("AGENT_S3_LIBVIRT", raising=False)
+    check = next(check for check in checks() if check.name == "virtual machines")
+    assert check.detail.endswith("; started by libvirt inside agent-s3")
+    monkeypatch.setenv("AGENT_S3_LIBVIRT", "qemu+ssh://far/system")
+    check = next(check for check in checks() if check.name == "virtual machines")
+    assert (check.ok, check.fix) == (False, "export AGENT_S3_LIBVIRT=embed")
+    assert "is not on this host" in check.detail
+
+
 @pytest.mark.parametrize(
     ("setting", "value", "command"),
     [

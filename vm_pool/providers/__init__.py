@@ -13,17 +13,19 @@ class Entry(NamedTuple):
     module: str
     class_name: str
     extra: str | None = None
-    takes_text: bool = False
-    """`NAME:TEXT` makes it with `text=TEXT`, for those who can only write one word, as on the command line."""
+    text: str | None = None
+    """The option that TEXT is in `NAME:TEXT`, for those who can only write one word, as on the command line."""
+    needs_text: bool = False
+    """Without it nothing is known of its machines."""
 
 
 PROVIDERS: dict[str, Entry] = {
     "sandbox": Entry("vm_pool.providers.sandbox", "SandboxProvider"),
     "docker": Entry("vm_pool.providers.docker", "DockerProvider", "docker"),
     "osworld-docker": Entry("vm_pool.providers.docker_osworld", "OSWorldContainerProvider", "docker"),
-    "libvirt": Entry("vm_pool.providers.libvirt", "LibvirtProvider", "libvirt"),
-    "libvirt-disk": Entry("vm_pool.providers.libvirt_disk", "LibvirtDiskProvider", "libvirt"),
-    "remote": Entry("vm_pool.providers.remote", "RemoteProvider", takes_text=True),
+    "libvirt": Entry("vm_pool.providers.libvirt", "LibvirtProvider", "libvirt", "connection"),
+    "libvirt-disk": Entry("vm_pool.providers.libvirt_disk", "LibvirtDiskProvider", "libvirt", "connection"),
+    "remote": Entry("vm_pool.providers.remote", "RemoteProvider", text="text", needs_text=True),
     "fake": Entry("vm_pool.providers.fake", "FakeProvider"),
 }
 
@@ -35,9 +37,10 @@ def make_provider(name: str, **options: Any) -> Provider:
     """
     known, colon, text = name.partition(":")
     check_known(name)
-    if colon:
-        options["text"] = text
-    return cast("Provider", provider_class(known, PROVIDERS[known])(**options))
+    entry = PROVIDERS[known]
+    if colon and entry.text:
+        options[entry.text] = text
+    return cast("Provider", provider_class(known, entry)(**options))
 
 
 def check_known(name: str) -> None:
@@ -45,7 +48,7 @@ def check_known(name: str) -> None:
     known, colon, text = name.partition(":")
     if known not in PROVIDERS:
         raise ConfigError(f"unknown provider {known!r}; known providers: {', '.join(PROVIDERS)}")
-    if colon and not PROVIDERS[known].takes_text:
+    if colon and PROVIDERS[known].text is None:
         raise ConfigError(f"provider {known!r} takes nothing after its name, not {text!r}; write: {known}")
 
 

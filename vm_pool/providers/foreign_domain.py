@@ -5,12 +5,13 @@ tablet. The network leads from one port of this host's loopback interface to the
 relay where the machine may reach something, and nowhere else.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree as Xml
 
 from vm_pool.providers.foreign_disk import ForeignDisk
-from vm_pool.providers.vm_domain import AnyDomain, add
+from vm_pool.providers.vm_domain import AnyDomain, Label, add
 
 _GUEST = "10.0.2.15"
 """What user-mode networks give their guest."""
@@ -38,10 +39,24 @@ class ForeignDomain(AnyDomain):
     tunnels: int | None = None
     """Port of the relay inside; None: it reaches nothing."""
 
-    def xml(self) -> str:
+    @property
+    def as_we(self) -> bool:
+        """The emulator of a TPM lets nobody else connect, and writes into a folder that few may enter."""
+        return self.what.tpm
+
+    @property
+    def reads(self) -> tuple[Path, ...]:
+        return (self.what.disk, *((self.uefi.code,) if self.uefi else ()))
+
+    @property
+    def writes(self) -> tuple[Path, ...]:
+        return (*super().writes, *((self.uefi.variables,) if self.uefi else ()))
+
+    def xml(self, labels: Iterable[Label] = ()) -> str:
         root = self.begun(memory_mib=self.memory_mib, cpus=self.cpus)
         self._add_platform(root)
         self._add_devices(add(root, "devices"))
+        self.add_labels(root, labels)
         self.add_arguments(root, self._arguments())
         return Xml.tostring(root, encoding="unicode")
 

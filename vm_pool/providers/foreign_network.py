@@ -14,7 +14,7 @@ from vm_pool.guest.relay import GREETING_BYTES
 from vm_pool.machine import Machine
 from vm_pool.providers.foreign_domain import forwarded_port
 from vm_pool.providers.vm_guest_code import GUEST_SOURCE
-from vm_pool.providers.vm_hypervisor import Vm
+from vm_pool.providers.vm_handle import Vm
 
 TUNNEL_PORT = 3129
 """Of the relay, inside."""

@@ -40,11 +40,15 @@ class LibvirtProvider:
         boot_timeout_s: float = 300.0,
         fork_timeout_s: float = 60.0,
         cloning: vm_cloning.Way | Literal["auto"] = "auto",
+        connection: str | None = None,
     ) -> None:
-        """`cloning` is how copies of machines are made; "auto" takes the best that QEMU has."""
+        """`cloning` is how copies of machines are made; "auto" takes the best that QEMU has.
+
+        `connection`: by which libvirt, in the words of `vm_connection`; None: what AGENT_S3_LIBVIRT says, else `embed`.
+        """
         self._places = places or default_vm_places()
         self._grounds = Grounds(self._places, cloning)
-        self._hypervisor = HypervisorUse(self._places)
+        self._hypervisor = HypervisorUse(self._places, connection)
         self._exits = Exits()
         self._machines = Machines[Running](keep=self._keep, halt=self._halt, clear=self._clear, delete=self._delete)
         patience = Patience(boot_timeout_s, fork_timeout_s)
@@ -123,11 +127,11 @@ class LibvirtProvider:
         await shielded(asyncio.to_thread(delete_tree, self._places.snapshot(snapshot.snapshot_id).path))
 
     async def strays(self) -> list[Stray]:
-        return await asyncio.to_thread(vm_strays.find, self._places, hosts=True)
+        return await asyncio.to_thread(vm_strays.find, self._places, self._hypervisor.choice)
 
     async def remove(self, stray: Stray) -> None:
         if not await self._machines.stop(stray.id):
-            await shielded(asyncio.to_thread(vm_strays.remove, self._places, stray))
+            await shielded(asyncio.to_thread(vm_strays.remove, self._places, self._hypervisor.choice, stray))
 
     def process_ids(self, machine: Machine) -> set[int]:
         """Host process id of a machine's QEMU, for measuring."""
@@ -137,7 +141,8 @@ class LibvirtProvider:
         """How its machines run and are copied on this host and why, a line each."""
         ground = await self._ground(spec)
         accel, cloning = ground.accel, ground.cloning
-        return f"runs by {accel.accel}: {accel.reason}", f"copies by {cloning.way}: {cloning.reason}"
+        started = f"started by {(await self._hypervisor.begin()).words}"
+        return f"runs by {accel.accel}: {accel.reason}", f"copies by {cloning.way}: {cloning.reason}", started
 
     async def evidence(self, machine_id: str) -> Evidence:
         return await asyncio.to_thread(vm_evidence.evidence_in, self._places.machine(machine_id))
@@ -151,8 +156,7 @@ class LibvirtProvider:
 
     async def _ground(self, spec: Spec) -> Ground:
         """Everything that can be refused before anything is made."""
-        await self._hypervisor.begin()
-        return await asyncio.to_thread(self._grounds.of, spec)
+        return await asyncio.to_thread(self._grounds.of, spec, await self._hypervisor.begin())
 
     @asynccontextmanager
     async def _new_snapshot(self, running: Running) -> AsyncGenerator[tuple[VmFolder, DiskState]]:

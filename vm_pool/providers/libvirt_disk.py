@@ -7,10 +7,8 @@ guest's own business and stays equal.
 """
 
 import asyncio
-import os
 import secrets
 import shutil
-import time
 import uuid
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -41,7 +39,8 @@ from vm_pool.providers.machines import Machines
 from vm_pool.providers.remote_guest import attach
 from vm_pool.providers.vm_accel import why_no_kvm
 from vm_pool.providers.vm_cloning import EMULATOR
-from vm_pool.providers.vm_hypervisor import Vm
+from vm_pool.providers.vm_handle import Vm
+from vm_pool.providers.vm_lost import notes_of
 from vm_pool.providers.vm_places import INSTALL, VmFolder, VmPlaces, default_vm_places
 from vm_pool.providers.vm_use import HypervisorUse
 from vm_pool.shield import shielded
@@ -73,9 +72,10 @@ class LibvirtDiskProvider:
     birth_mib = 1024
     capabilities = frozenset({"image", "fresh", "snapshot", "fork", "keep_disk", "labels", "isolation"})
 
-    def __init__(self, *, places: VmPlaces | None = None) -> None:
+    def __init__(self, *, places: VmPlaces | None = None, connection: str | None = None) -> None:
+        """`connection`: by which libvirt, as for `LibvirtProvider`."""
         self._places = places or VmPlaces(default_vm_places().root.with_name(self.name))
-        self._hypervisor = HypervisorUse(self._places)
+        self._hypervisor = HypervisorUse(self._places, connection)
         self._machines = Machines[_Running](keep=self._keep, halt=self._halt, clear=self._clear, delete=self._delete)
         self._starting: dict[str, _Starting] = {}
         self._exits = Exits()
@@ -134,11 +134,11 @@ class LibvirtDiskProvider:
         await shielded(asyncio.to_thread(delete_tree, self._places.snapshot(snapshot.snapshot_id).path))
 
     async def strays(self) -> list[Stray]:
-        return await asyncio.to_thread(vm_strays.find, self._places, hosts=False)
+        return await asyncio.to_thread(vm_strays.find, self._places)
 
     async def remove(self, stray: Stray) -> None:
         if not await self._machines.stop(stray.id):
-            await shielded(asyncio.to_thread(vm_strays.remove, self._places, stray))
+            await shielded(asyncio.to_thread(vm_strays.remove, self._places, self._hypervisor.choice, stray))
 
     def process_ids(self, machine: Machine) -> set[int]:
         """Host process id of a machine's QEMU, for measuring."""
@@ -309,5 +309,5 @@ def _domain(folder: VmFolder, state: DiskState, what: ForeignDisk, *, incoming: 
         tunnels=TUNNEL_PORT if parse_network(state.spec.network).by_proxy else None,
         console=folder.console,
         incoming=incoming,
-        notes={**state.labels, "owner": str(os.getpid()), "state": str(folder.path), "started": str(int(time.time()))},
+        notes=notes_of(state, folder.path),
     )

@@ -6,9 +6,9 @@ baked ones but the names, the files and how memory is kept.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 from xml.etree import ElementTree as Xml
 
 from vm_pool.providers.vm_screen import SharedScreen
@@ -26,6 +26,15 @@ _LOW_MIB, _MOST_LOW_MIB = 2048, 2816
 """Below 4 GiB a machine has the former, unless all it has is less than the latter. Source: QEMU, hw/i386/pc_q35.c."""
 
 Accel = Literal["kvm", "tcg"]
+
+
+class Label(NamedTuple):
+    """How one of libvirt's security drivers is to treat QEMU."""
+
+    model: str
+    """`dac` (as which user it runs), `apparmor`, `selinux`."""
+    text: str | None
+    """In that driver's words; None: not at all."""
 
 
 class Memory(Frozen):
@@ -54,6 +63,21 @@ class AnyDomain(Frozen):
     """True: it waits for saved state instead of booting."""
     notes: Mapping[str, str] = {}
     """Owner and labels, for whoever lists domains."""
+
+    @property
+    def as_we(self) -> bool:
+        """Whether QEMU has to be the user who runs us."""
+        return False
+
+    @property
+    def reads(self) -> tuple[Path, ...]:
+        """Files that QEMU opens to read."""
+        return ()
+
+    @property
+    def writes(self) -> tuple[Path, ...]:
+        """Files that QEMU opens to write, its control channel aside."""
+        return self.disk, self.console
 
     def begun(self, *, memory_mib: int, cpus: int) -> Xml.Element:
         """A description as far as names, memory and the number of processors."""
@@ -85,6 +109,14 @@ class AnyDomain(Frozen):
         add(disk, "source", file=str(self.disk))
         add(disk, "target", dev=target, bus=bus)
 
+    def add_labels(self, root: Xml.Element, labels: Iterable["Label"]) -> None:
+        for model, text in labels:
+            if text is None:
+                add(root, "seclabel", type="none", model=model)
+            else:
+                # libvirt is to leave the owners of files alone: an image's, which all machines share, are among them.
+                add(add(root, "seclabel", type="static", model=model, relabel="no"), "label", text)
+
     def add_console(self, devices: Xml.Element) -> None:
         serial = add(devices, "serial", type="file")
         add(serial, "source", path=str(self.console))
@@ -109,10 +141,21 @@ class Domain(AnyDomain):
     """None: it is not booted."""
     port: Path
 
-    def xml(self) -> str:
+    @property
+    def reads(self) -> tuple[Path, ...]:
+        return (self.kernel, *((self.initrd,) if self.initrd else ()))
+
+    @property
+    def writes(self) -> tuple[Path, ...]:
+        # What it maps for itself it opens to write all the same.
+        memory = (self.memory.file,) if self.memory.file else ()
+        return *super().writes, self.screen.file, *memory
+
+    def xml(self, labels: Iterable[Label] = ()) -> str:
         root = self.begun(memory_mib=self.memory.mib, cpus=max(1, math.ceil(self.cpus)))
         self._add_platform(root)
         self._add_devices(add(root, "devices"))
+        self.add_labels(root, labels)
         self.add_arguments(root, self._arguments())
         # libvirt would ask for each of 400 features of the processor, which is longer than all else that it does.
         add(add(root, f"{{{QEMU}}}capabilities"), f"{{{QEMU}}}del", capability="cpu-unavailable-features")

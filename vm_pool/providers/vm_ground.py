@@ -1,6 +1,5 @@
 """What virtual machines of an image are started with on this host, and how each of them is described."""
 
-import os
 import secrets
 import shutil
 import uuid
@@ -18,6 +17,8 @@ from vm_pool.provider import Spec
 from vm_pool.providers import vm_accel, vm_cloning, vm_screen
 from vm_pool.providers.vm_domain import Domain, Memory
 from vm_pool.providers.vm_guest_code import StartFiles, start_files
+from vm_pool.providers.vm_hypervisor import Hypervisor
+from vm_pool.providers.vm_lost import notes_of
 from vm_pool.providers.vm_places import INSTALL, VmFolder, VmPlaces
 
 _LEAST_MEMORY_MIB = 384
@@ -45,7 +46,7 @@ class Grounds:
         self._known: dict[str, Ground] = {}
         self._finding_out = Lock()
 
-    def of(self, spec: Spec) -> Ground:
+    def of(self, spec: Spec, hypervisor: Hypervisor) -> Ground:
         """Blocks. Raises: `ConfigError`, `HostUnfit`, `ImageError`."""
         emulator = shutil.which(vm_cloning.EMULATOR)
         if emulator is None or shutil.which("qemu-img") is None:
@@ -60,12 +61,14 @@ class Grounds:
             raise ConfigError(f"{image.id} is for sandboxes; name it {image.name!r} to have it as a virtual machine")
         with self._finding_out:
             if image.id not in self._known:
-                self._known[image.id] = self._find_out(image, Path(emulator))
+                self._known[image.id] = self._find_out(image, Path(emulator), hypervisor)
             return self._known[image.id]
 
-    def _find_out(self, image: images.Image, emulator: Path) -> Ground:
-        accel = vm_accel.choose(emulator, image.kernel, image.initrd)
-        cloning = self._cloning or vm_cloning.cloning_of(emulator)
+    def _find_out(self, image: images.Image, emulator: Path, hypervisor: Hypervisor) -> Ground:
+        accel = vm_accel.choose(emulator, image.kernel, image.initrd, hypervisor.user)
+        reason = hypervisor.why_nothing_moves()
+        best = vm_cloning.Cloning("boot", reason) if reason else vm_cloning.cloning_of(emulator)
+        cloning = self._cloning or best
         return Ground(image, start_files(self._places, image), emulator, accel, cloning)
 
 
@@ -88,5 +91,5 @@ def describe(folder: VmFolder, state: DiskState, ground: Ground, memory: Memory,
         port=folder.port(start),
         console=folder.console,
         incoming=incoming,
-        notes={**state.labels, "owner": str(os.getpid()), "state": str(folder.path)},
+        notes=notes_of(state, folder.path),
     )

@@ -38,6 +38,7 @@ def start_files(places: VmPlaces, image: Image) -> StartFiles:
     with (places.guests / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         files.initrd.parent.mkdir(exist_ok=True)
+        files.initrd.parent.chmod(0o755)
         if not files.initrd.exists():
             _write_whole(files.initrd, image.initrd.read_bytes() + code)
         if not files.kernel_stub.exists():
@@ -57,6 +58,7 @@ def kernel_stub(kernel: bytes) -> bytes:
 def _write_whole(path: Path, data: bytes) -> None:
     partial = path.with_suffix(".partial")
     partial.write_bytes(data)
+    partial.chmod(0o644)  # QEMU's user reads it, and it is no secret
     partial.replace(path)
 
 

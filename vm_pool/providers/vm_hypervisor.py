@@ -1,50 +1,24 @@
-"""libvirt inside this process: no daemon, no change to this host's own libvirt, all its files in one folder of ours.
+"""The libvirt that starts virtual machines, whichever it is. Everything here blocks."""
 
-Everything here blocks. Source: https://libvirt.org/drvqemu.html#driver-instances ("embed").
-"""
-
-import atexit
-import importlib
-import json
 import os
-import secrets
-import shutil
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from vm_pool.errors import HostUnfit, MachineLost
-from vm_pool.providers.vm_disk import end_process, has_ended
-from vm_pool.providers.vm_places import INSTALL, VmPlaces
+from vm_pool.errors import ConfigError, HostUnfit, MachineLost
+from vm_pool.providers.vm_connection import Choice, check_allowed
+from vm_pool.providers.vm_daemon import DaemonLink, why_no_files_pass
+from vm_pool.providers.vm_domain import Label
+from vm_pool.providers.vm_embedded import Embedded
+from vm_pool.providers.vm_handle import Vm
+from vm_pool.providers.vm_library import libvirt, one_line, run_event_loop
+from vm_pool.providers.vm_places import VmPlaces
+from vm_pool.providers.vm_user import QemuUser, this_user
 
-
-def _import_quietly() -> tuple[Any, Any]:
-    """libvirt writes on standard error what is unusual about our machines, unless told not to; errors are raised."""
-    os.environ.setdefault("LIBVIRT_LOG_OUTPUTS", "4:file:/dev/null")
-    return importlib.import_module("libvirt"), importlib.import_module("libvirt_qemu")
-
-
-libvirt, libvirt_qemu = _import_quietly()  # an extra without types
-
-# Nothing of it is shared with other users: QEMU runs as whoever runs us, in its own seccomp filter.
-_SETTINGS = """\
-security_driver = "none"
-dynamic_ownership = 0
-remember_owner = 0
-stdio_handler = "file"
-cgroup_controllers = []
-namespaces = []
-seccomp_sandbox = 1
-max_queued = 0
-"""
-_AS_ROOT = 'user = "root"\ngroup = "root"\nswtpm_user = "root"\nswtpm_group = "root"\n'
-_MOVE_S = 120.0
 _POLL_S = 0.003
 _END_S = 10.0
-_UNLIMITED = 1 << 40
 
 
 class Described(Protocol):
@@ -53,207 +27,143 @@ class Described(Protocol):
     @property
     def name(self) -> str: ...
 
-    def xml(self) -> str: ...
+    @property
+    def as_we(self) -> bool: ...
+
+    @property
+    def reads(self) -> Sequence[Path]: ...
+
+    @property
+    def writes(self) -> Sequence[Path]: ...
+
+    def xml(self, labels: Sequence[Label] = ()) -> str: ...
+
+
+class Link(Protocol):
+    """A way to a libvirt of this host."""
+
+    user: QemuUser
+    """As whom QEMU runs there."""
+    labels: tuple[Label, ...]
+
+    @property
+    def words(self) -> str:
+        """For people."""
+        ...
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it stays open until this process ends."""
+        ...
+
+    def open(self) -> Any: ...
+
+    def pid_of(self, name: str) -> int: ...
 
 
 class Hypervisor:
-    """The libvirt of this process, which has one in its whole life: all that ask for it share it. See `shared`."""
+    """A libvirt that all who ask for it in this process share. See `shared`."""
 
-    _one: "Hypervisor | None" = None
-    _users = 0
-    _one_lock = threading.Lock()
+    _all: "dict[Choice, Hypervisor]" = {}  # noqa: RUF012  # one for the process
+    _lock = threading.Lock()
 
     @classmethod
-    def shared(cls, places: VmPlaces) -> "Hypervisor":
+    def shared(cls, places: VmPlaces, choice: Choice) -> "Hypervisor":
         """The one there is, else a new one; each call needs a `close`.
 
-        Raises: `HostUnfit`.
+        Raises: `HostUnfit`, `ConfigError` when this user or this process cannot have that one.
         """
-        with cls._one_lock:
-            if cls._one is None:
-                cls._one = cls(places)
-            cls._users += 1
-            return cls._one
+        check_allowed(choice, uid=os.geteuid())
+        with cls._lock:
+            if choice not in cls._all:
+                if cls._all and "embed" in {choice.kind, *(other.kind for other in cls._all)}:
+                    raise ConfigError(
+                        "libvirt inside a process knows no daemons, and this process uses both; keep to one of them:"
+                        f" {', '.join(sorted({choice.kind, *(other.kind for other in cls._all)}))}"
+                    )
+                cls._all[choice] = cls(choice, places)
+            cls._all[choice].users += 1
+            return cls._all[choice]
 
-    def __init__(self, places: VmPlaces):
-        _run_event_loop()
-        self._root = places.hosts / f"{os.getpid()}-{secrets.token_hex(1)}"
-        (self._root / "etc").mkdir(mode=0o700, parents=True)
-        (self._root / "etc/qemu.conf").write_text(_SETTINGS + (_AS_ROOT if os.geteuid() == 0 else ""))
-        # Finding out what a QEMU can do takes 4 s, so that is kept for the next process.
-        (self._root / "cache").symlink_to(places.cache)
-        try:
-            self._connection: Any = libvirt.open(f"qemu:///embed?root={self._root}")
-        except libvirt.libvirtError as error:
-            shutil.rmtree(self._root, ignore_errors=True)
-            raise HostUnfit(f"libvirt does not start here: {error}; run: {INSTALL}") from error
-        # Once closed it could not be opened again: libvirt remembers the folder, and takes no other.
-        atexit.register(shutil.rmtree, self._root, ignore_errors=True)
+    def __init__(self, choice: Choice, places: VmPlaces):
+        run_event_loop()
+        self._choice = choice
+        self._link: Link = Embedded(places) if choice.kind == "embed" else DaemonLink(choice, places)
+        self.users = 0
+        """How many have it and have not closed it."""
+        self._started: set[str] = set()
+        self._connection: Any = self._link.open()
+        self._opening = threading.Lock()
+
+    @property
+    def user(self) -> QemuUser:
+        """As whom QEMU runs."""
+        return self._link.user
+
+    @property
+    def words(self) -> str:
+        """Which libvirt it is."""
+        return self._link.words
+
+    def why_nothing_moves(self) -> str | None:
+        """What keeps the state of all its machines from being saved and loaded; None when nothing does."""
+        return None if self._link.lasts else why_no_files_pass(self.words, self._connection.getLibVersion())
 
     def close(self) -> None:
         """All machines of the one who closes must have been ended; the last one waits until libvirt knows."""
-        with Hypervisor._one_lock:
-            Hypervisor._users -= 1
-            if Hypervisor._users == 0:
-                self._await_none_left()
+        with Hypervisor._lock:
+            self.users -= 1
+            if self.users:
+                return
+            self._await_none_left()
+            if not self._link.lasts:
+                del Hypervisor._all[self._choice]
+                self._connection.close()
 
     def _await_none_left(self) -> None:
         """libvirt takes up to two seconds to be done with a machine that has ended."""
         deadline = time.monotonic() + _END_S
-        while self._connection.listAllDomains() and time.monotonic() < deadline:
+        while self._alive() & self._started and time.monotonic() < deadline:
             time.sleep(_POLL_S)
+
+    def _alive(self) -> set[str]:
+        """None when no daemon answers any more."""
+        try:
+            return {domain.name() for domain in self._connection.listAllDomains()}
+        except libvirt.libvirtError:
+            return set()
 
     def start(self, domain: Described) -> "Vm":
-        """Start a machine that stands still. Raises: `MachineLost` with QEMU's own complaint."""
-        try:
-            handle = self._connection.createXML(domain.xml(), libvirt.VIR_DOMAIN_START_PAUSED)
-        except libvirt.libvirtError as error:
-            raise MachineLost(f"{domain.name} did not start: {_one_line(error)}") from error
-        pid = int((self._root / f"run/qemu/{domain.name}.pid").read_text())
-        return Vm(domain.name, handle, pid)
+        """Start a machine that stands still. Its files become those of QEMU's user.
 
-
-class Vm:
-    """One started machine as the host sees it."""
-
-    def __init__(self, name: str, handle: Any, pid: int):
-        self.name = name
-        self.pid = pid
-        self._handle = handle
-        self._fd = os.pidfd_open(pid)
-
-    @property
-    def ended(self) -> bool:
-        return self._fd < 0 or has_ended(self._fd)
-
-    def resume(self) -> None:
-        """Let it run, whatever made it stand still."""
-        self._ask("cont")
-
-    def pause(self) -> None:
-        """Let it stand still, with all that it wrote on its disk in the disk's file."""
-        self._ask("stop")
-
-    def why_it_cannot_move(self) -> str | None:
-        """What keeps its memory and devices from being saved; None when nothing does."""
-        reasons = self._ask("query-migrate").get("blocked-reasons")
-        return "; ".join(map(str, reasons)) if reasons else None
-
-    def move_out(self, target: Path, *, without_memory: bool) -> None:
-        """Write memory and devices, or devices alone, to a file; the machine stands still from then on."""
-        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            self.move_out_to(fd, without_memory=without_memory)
-        finally:
-            os.close(fd)
-
-    def move_out_to(self, fd: int, *, without_memory: bool) -> None:
-        """As `move_out`, to whoever reads what is open there.
-
-        It stands still meanwhile, too: while it runs under software emulation, QEMU 7.2 misses some of the pages that
-        it writes to, and one copy in six did not live.
+        Raises: `MachineLost` with QEMU's own complaint, `HostUnfit` when its user cannot get at a file.
         """
-        self._set_up_move(without_memory=without_memory)
-        self._ask("migrate-set-parameters", {"max-bandwidth": _UNLIMITED})
-        self.pause()
-        self._lend(fd)
-        self._ask("migrate", {"uri": "fd:state"})
-        self._await_move()
-
-    def move_in(self, source: Path, *, without_memory: bool) -> None:
-        """Take over what `move_out` wrote; the machine stands still afterwards."""
-        fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+        connection = self._connection_now()
+        user = this_user() if domain.as_we else self.user
+        labels = [Label("dac", user.label()) if label.model == "dac" else label for label in self._link.labels]
+        user.give(domain.writes)
         try:
-            self.begin_to_move_in(fd, without_memory=without_memory)
-        finally:
-            os.close(fd)
-        self.await_moved_in()
-
-    def begin_to_move_in(self, fd: int, *, without_memory: bool) -> None:
-        """Take over what is written there from now on."""
-        self._set_up_move(without_memory=without_memory)
-        self._lend(fd)
-        self._ask("migrate-incoming", {"uri": "fd:state"})
-
-    def await_moved_in(self) -> None:
-        deadline = time.monotonic() + _MOVE_S
-        while (status := self._ask("query-status")["status"]) == "inmigrate":
-            if time.monotonic() >= deadline:
-                raise MachineLost(f"{self.name} did not take saved state over within {_MOVE_S:g} s")
-            time.sleep(_POLL_S)
-        if status not in ("paused", "running", "postmigrate", "prelaunch"):
-            raise MachineLost(f"{self.name} is {status!r} after taking saved state over")
-
-    def monitor(self, line: str) -> str:
-        """What QEMU's own command line answers."""
-        return self._ask("human-monitor-command", {"command-line": line})
-
-    def draw(self, target: Path) -> None:
-        """Write what is on its graphics card to a file (PPM)."""
-        self._ask("screendump", {"filename": str(target)})
-
-    def send(self, events: Sequence[Mapping[str, Any]]) -> None:
-        """Have its tablet and keyboard say something, in the words of QEMU's `InputEvent`."""
-        self._ask("input-send-event", {"events": list(events)})
-
-    def end(self) -> None:
-        """Kill it and wait until it is gone; idempotent. Raises: `TimeoutError` when it stays."""
-        if self._fd < 0:
-            return
-        end_process(self._fd)
-        os.close(self._fd)
-        self._fd = -1
-
-    def _set_up_move(self, *, without_memory: bool) -> None:
-        capability = {"capability": "x-ignore-shared", "state": without_memory}
-        self._ask("migrate-set-capabilities", {"capabilities": [capability]})
-
-    def _await_move(self) -> None:
-        deadline = time.monotonic() + _MOVE_S
-        while time.monotonic() < deadline:
-            state = self._ask("query-migrate")
-            if state.get("status") == "completed":
-                return
-            if state.get("status") in ("failed", "cancelled"):
-                raise MachineLost(f"{self.name} could not be saved: {state.get('error-desc', state['status'])}")
-            time.sleep(_POLL_S)
-        raise MachineLost(f"{self.name} was not saved within {_MOVE_S:g} s")
-
-    def _lend(self, fd: int) -> None:
-        """Give QEMU an open file under the name `state`: in its sandbox it can start no program to read one."""
-        command = json.dumps({"execute": "getfd", "arguments": {"fdname": "state"}})
-        self._checked(lambda: libvirt_qemu.qemuMonitorCommandWithFiles(self._handle, command, [fd], 0))
-
-    def _ask(self, command: str, arguments: Mapping[str, Any] | None = None) -> Any:
-        text = json.dumps({"execute": command, "arguments": arguments or {}})
-        answer = json.loads(self._checked(lambda: libvirt_qemu.qemuMonitorCommand(self._handle, text, 0)))
-        if "error" in answer:
-            raise MachineLost(f"{self.name}: QEMU refused {command}: {answer['error'].get('desc')}")
-        return answer["return"]
-
-    def _checked(self, call: Any) -> Any:
-        try:
-            return call()
+            handle = connection.createXML(domain.xml(labels), libvirt.VIR_DOMAIN_START_PAUSED)
         except libvirt.libvirtError as error:
-            raise MachineLost(f"{self.name}: {_one_line(error)}") from error
+            reason = user.barred_from(domain.reads) or user.barred_from(domain.writes, "rw")
+            if reason:
+                raise HostUnfit(reason) from error
+            raise MachineLost(f"{domain.name} did not start: {one_line(error)}") from error
+        self._started.add(domain.name)
+        return Vm(domain.name, handle, self._link.pid_of(domain.name), user, self._found_again)
 
+    def _found_again(self, name: str, stale: Any) -> Any | None:
+        """A machine at a daemon that was started again; None when it was there all the time, or does not know it."""
+        if stale.connect().isAlive():
+            return None
+        try:
+            return self._connection_now().lookupByName(name)
+        except (libvirt.libvirtError, HostUnfit):
+            return None
 
-@cache
-def _run_event_loop() -> None:
-    """libvirt's own, in a thread that lives as long as this process; without it nobody reads QEMU's answers."""
-    libvirt.registerErrorHandler(_keep_quiet, None)
-    libvirt.virEventRegisterDefaultImpl()
-
-    def turn() -> None:
-        while True:
-            libvirt.virEventRunDefaultImpl()
-
-    threading.Thread(target=turn, daemon=True, name="libvirt-events").start()
-
-
-def _keep_quiet(_context: Any, _error: Any) -> None:
-    """Errors are raised; nothing needs to print them as well."""
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    def _connection_now(self) -> Any:
+        """Opened again when its daemon died."""
+        with self._opening:
+            if not self._connection.isAlive():
+                self._connection = self._link.open()
+            return self._connection

@@ -27,6 +27,7 @@ from vm_pool.local_state import (
     libvirt_folder,
 )
 from vm_pool.owner import process_started
+from vm_pool.providers.vm_user import own_user
 
 INSTALL = "sudo apt-get install -y libvirt-daemon libvirt-daemon-driver-qemu qemu-system-x86 qemu-utils"
 """What mends a host that lacks something of QEMU or libvirt."""
@@ -127,9 +128,12 @@ class VmPlaces:
             raise ConfigError(
                 f"{self.hosts} is too long for the sockets in it; set XDG_RUNTIME_DIR to a shorter folder"
             )
-        for folder in (self.machines, self.snapshots, self.guests, self.hosts):
+        for folder in (self.root, self.machines, self.snapshots, self.guests, self.hosts):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         check_ours(self.hosts)
+        if own_user().differs:
+            for folder in (self.root, self.machines, self.snapshots, self.guests, self.hosts):
+                folder.chmod(0o711)  # QEMU may pass through but not look around
         self.cache.mkdir(mode=0o700, exist_ok=True)
 
     def domains(self) -> frozenset[str]:

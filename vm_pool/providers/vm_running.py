@@ -15,7 +15,7 @@ from vm_pool.local_state import DiskState
 from vm_pool.network import parse_network
 from vm_pool.providers import vm_disk, vm_screen
 from vm_pool.providers.vm_channel import HostChannel, Identity
-from vm_pool.providers.vm_hypervisor import Vm
+from vm_pool.providers.vm_handle import Vm
 from vm_pool.providers.vm_places import VmFolder
 
 

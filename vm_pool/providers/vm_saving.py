@@ -16,7 +16,8 @@ from vm_pool.providers import vm_disk, vm_screen
 from vm_pool.providers.vm_cloning import Way
 from vm_pool.providers.vm_domain import Memory
 from vm_pool.providers.vm_ground import Ground, describe
-from vm_pool.providers.vm_hypervisor import Hypervisor, Vm
+from vm_pool.providers.vm_handle import Vm
+from vm_pool.providers.vm_hypervisor import Hypervisor
 from vm_pool.providers.vm_places import VmFolder
 from vm_pool.providers.vm_rest import at_rest
 from vm_pool.providers.vm_running import Running

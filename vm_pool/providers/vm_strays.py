@@ -8,20 +8,27 @@ from vm_pool.disk import delete_tree, tree_bytes
 from vm_pool.disk_strays import strays_in
 from vm_pool.local_state import folders_in
 from vm_pool.provider import Stray
-from vm_pool.providers import vm_disk
+from vm_pool.providers import vm_disk, vm_lost
+from vm_pool.providers.vm_connection import Choice
 from vm_pool.providers.vm_places import VmPlaces
 
 
-def find(places: VmPlaces, *, hosts: bool) -> list[Stray]:
-    """Oldest first. `hosts`: with libvirt's own folders, which all state folders of a user share."""
+def find(places: VmPlaces, choice: Choice | None = None) -> list[Stray]:
+    """Oldest first. `choice`: with what that libvirt has without a folder, and with libvirt's own folders, which all
+    state folders of a user share; None: one provider tells of these for all.
+    """
     found = strays_in(folders_in(places.machines), folders_in(places.snapshots))
-    if hosts:
+    if choice:
         found += filter(None, map(_dead_host, places.dead_hosts()))
+        found += vm_lost.lost_domains(choice, places)
     return sorted(found, key=lambda stray: stray.created)
 
 
-def remove(places: VmPlaces, stray: Stray) -> None:
+def remove(places: VmPlaces, choice: Choice, stray: Stray) -> None:
     """End what runs on it, and delete it; idempotent."""
+    if stray.kind == vm_lost.KIND:
+        vm_lost.remove_domain(choice, places, stray)
+        return
     if stray.kind == "host":
         delete_tree(places.hosts / stray.id)
         return

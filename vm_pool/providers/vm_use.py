@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+from vm_pool.providers.vm_connection import choice_of
 from vm_pool.providers.vm_hypervisor import Hypervisor
 from vm_pool.providers.vm_places import VmPlaces
 from vm_pool.shield import shielded
@@ -12,7 +13,9 @@ from vm_pool.shield import shielded
 class HypervisorUse:
     """Nothing is opened before it is needed."""
 
-    def __init__(self, places: VmPlaces) -> None:
+    def __init__(self, places: VmPlaces, connection: str | None = None) -> None:
+        """`connection`: by which libvirt, in the words of `vm_connection`. Raises: `ConfigError` for an unknown one."""
+        self.choice = choice_of(connection)
         self._places = places
         self._hypervisor: Hypervisor | None = None
         self._opening = asyncio.Lock()
@@ -35,7 +38,7 @@ class HypervisorUse:
     def _open(self) -> Hypervisor:
         self._places.make()
         self._places.sweep_hosts()
-        return Hypervisor.shared(self._places)
+        return Hypervisor.shared(self._places, self.choice)
 
     async def _end(self) -> None:
         if self._hypervisor is not None:

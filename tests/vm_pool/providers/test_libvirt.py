@@ -34,6 +34,7 @@ from vm_pool.machine import Machine, WithClipboard
 from vm_pool.pool import Pool
 from vm_pool.provider import Provider, Spec
 from vm_pool.providers.vm_places import VmPlaces
+from vm_pool.providers.vm_user import OWN_UID, QemuUser
 from vm_pool.strays import gc
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ pytestmark = [pytest.mark.vm, pytest.mark.asyncio(loop_scope="module"), pytest.m
 
 SLIM = Spec(image="slim", width=800, height=600, memory_mib=768, labels={"suite": "test_libvirt"})
 TYPED = "written and never saved"
+NOBODY = QemuUser(65534, 65534)
 NOTHING_YET = "nothing was copied yet"
 FAR_FUTURE = datetime(2999, 1, 1, tzinfo=UTC)
 
@@ -214,6 +216,32 @@ async def test_the_token_is_on_no_command_line_and_in_no_file_of_this_host(provi
     token = fork._wire._headers["Authorization"].removeprefix("Bearer ").encode()
     assert token not in _command_line(*provider.process_ids(fork))
     assert not _files_with(token, places.machine(fork.info.machine_id).path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user's QEMU is his own; run: sudo make test")
+async def test_qemu_of_roots_is_not_root_and_others_can_read_neither_memory_nor_disk(provider, places, snapshot, fork):
+    """Its uid owns what it writes on, and no folder that these files lie in."""
+    (pid,) = provider.process_ids(fork)
+    ids = _status(pid)
+    assert (ids["Uid"], ids["CapPrm"], ids["CapEff"]) == ({str(OWN_UID)}, {"0" * 16}, {"0" * 16})
+    assert "0" not in ids["Gid"] | ids["Groups"]
+    folders = places.machine(fork.info.machine_id), places.snapshot(snapshot.snapshot_id)
+    for path in (folders[0].disk, folders[0].screen, folders[0].console, folders[1].ram):
+        assert (path.stat().st_uid, path.stat().st_mode & 0o777) == (OWN_UID, 0o600), path
+    for path in (file for folder in folders for file in folder.path.iterdir()):
+        assert not path.stat().st_mode & 0o002, path
+        assert path.stat().st_uid in (0, OWN_UID)
+        assert not NOBODY.may(path, "w")
+        assert path.is_socket() or not NOBODY.may(path, "r"), path
+    for folder in (folders[0].path, folders[1].path, places.machines, places.root, places.hosts):
+        assert folder.stat().st_uid == 0
+        assert not QemuUser(OWN_UID, OWN_UID).may(folder, "w")
+        assert not QemuUser(OWN_UID, OWN_UID).may(folder, "r")
+
+
+def _status(pid: int) -> dict[str, set[str]]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: set(value.split()) for name, _, value in (line.partition(":\t") for line in lines)}
 
 
 def _command_line(pid: int) -> bytes:
@@ -422,6 +450,7 @@ from pathlib import Path
 from vm_pool.provider import Snapshot
 from vm_pool.providers.libvirt import LibvirtProvider
 from vm_pool.providers.vm_places import VmPlaces
+from vm_pool.providers.vm_user import OWN_UID, QemuUser
 
 async def main():
     provider = LibvirtProvider(places=VmPlaces(Path(sys.argv[1])))
@@ -495,6 +524,7 @@ async def test_what_cannot_be_is_refused_in_one_line(provider, change, complaint
 
 
 async def test_software_emulation_is_chosen_for_a_reason(provider):
-    runs, copies = await provider.ways(SLIM)
+    runs, copies, started = await provider.ways(SLIM)
+    assert started == "started by libvirt inside this process"
     assert re.fullmatch(r"runs by (kvm|tcg): .+", runs)
     assert copies.startswith("copies by fork: ")

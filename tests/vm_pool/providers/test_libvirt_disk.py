@@ -3,6 +3,7 @@
 No disk of OSWorld's or Windows itself was run.
 """
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -17,12 +18,13 @@ from web_server import GET, PAGE, web_server
 
 from vm_pool import images
 from vm_pool.contract import CHECKS
-from vm_pool.errors import BootTimeout, ConfigError, GuestError, MachineLost
+from vm_pool.errors import BootTimeout, ConfigError, GuestError, HostUnfit, MachineLost
 from vm_pool.events import Move, Text
 from vm_pool.local_state import folders_in
 from vm_pool.osworld_client import OSWorldMachine
 from vm_pool.provider import Spec
 from vm_pool.providers.vm_places import VmPlaces
+from vm_pool.providers.vm_user import OWN_UID
 
 pytestmark = [pytest.mark.vm, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(400)]
 
@@ -39,6 +41,7 @@ def disks() -> Generator[Path]:
         if shutil.which(tool, path="/usr/bin:/usr/sbin:/sbin") is None or not SYSLINUX_MBR.exists():
             pytest.skip(f"{tool} is missing; run: sudo apt-get install -y {package} syslinux-common")
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="s3f-") as folder:
+        Path(folder).chmod(0o711)  # root's QEMU is not root
         make_foreign_disk(Path(folder))
         yield Path(folder)
 
@@ -65,6 +68,16 @@ async def machine(provider, disks):
         )
         yield machine
         await provider.stop(machine)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user's QEMU is his own; run: sudo make test")
+async def test_qemu_of_roots_is_not_root(provider, machine):
+    assert _uid_of(*provider.process_ids(machine)) == OWN_UID
+
+
+def _uid_of(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("Uid:"))
 
 
 async def test_it_is_used_by_osworlds_routes_alone(machine):
@@ -98,14 +111,14 @@ def listening_places(port: int) -> list[str]:
     return [address for address, number in found if int(number, 16) == port]
 
 
-async def test_its_screen_is_seen_from_outside_as_well(provider, machine, tmp_path):
+async def test_its_screen_is_seen_from_outside_as_well(provider, machine):
     from vm_pool.providers.foreign_machine import Card, ForeignMachine, pixels_of_ppm
 
-    vm = provider._machines.of(machine).vm
-    vm.draw(tmp_path / "card")
-    console = pixels_of_ppm((tmp_path / "card").read_bytes())
+    vm, picture = provider._machines.of(machine).vm, provider._machines.of(machine).folder.screen
+    vm.draw(picture)
+    console = pixels_of_ppm(picture.read_bytes())
     assert console.any()
-    seen = ForeignMachine(machine.info, url="http://127.0.0.1:9", card=Card(vm.draw, tmp_path / "card"))
+    seen = ForeignMachine(machine.info, url="http://127.0.0.1:9", card=Card(vm.draw, picture))
     with pytest.raises(GuestError, match="its graphics card shows"):  # this guest's desktop is not on the card
         await seen.screenshot()
     await seen.aclose()
@@ -143,12 +156,23 @@ async def test_uefi_and_a_tpm_are_there_and_can_be_copied(provider, disks):
     machine = await provider.boot(Spec(image=str(disks / "uefi.toml")))
     snapshot = await provider.snapshot(machine)
     copy = await provider.fork(snapshot)
+    assert _uid_of(*provider.process_ids(copy)) == os.geteuid()  # its TPM lets nobody else connect
     for one in (machine, copy):
         found = await one.run(["cat", "/sys/class/tpm/tpm0/tpm_version_major", "/sys/firmware/efi/fw_platform_size"])
         assert found.stdout.split() == ["2", "64"]
     for one in (copy, machine):
         await provider.stop(one)
     await provider.drop(snapshot)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user's QEMU is his own; run: sudo make test")
+async def test_a_disk_that_qemus_user_cannot_reach_is_refused_with_what_mends_it(provider, disks):
+    disks.chmod(0o700)
+    try:
+        with pytest.raises(HostUnfit, match=f"cannot pass {disks} on its way to .*; run: chmod o.x {disks}$"):
+            await provider.boot(Spec(image=str(disks / "bios.toml")))
+    finally:
+        disks.chmod(0o711)
 
 
 async def test_of_one_whose_server_never_answers_its_console_and_its_graphics_card_are_told(provider, disks):
@@ -165,8 +189,9 @@ async def test_of_one_whose_server_never_answers_its_console_and_its_graphics_ca
 
 
 @pytest.fixture(scope="module")
-def driven_disk(tmp_path_factory) -> Generator[Path]:
-    folder = tmp_path_factory.mktemp("driven")
+def driven_disk() -> Generator[Path]:
+    folder = Path(tempfile.mkdtemp(dir="/var/tmp", prefix="s3f-"))
+    folder.chmod(0o711)
     package = kernel_package(images.find("slim-vm"))
     command = ["apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", package]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)

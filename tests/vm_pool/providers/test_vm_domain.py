@@ -1,14 +1,16 @@
 """What libvirt is told of a virtual machine, and when hardware support is believed in."""
 
 import json
+import os
 from pathlib import Path
 from xml.etree import ElementTree as Xml
 
 import pytest
 
 from vm_pool.providers.vm_accel import guest_runs, why_no_kvm
-from vm_pool.providers.vm_domain import METADATA, Domain, Memory
+from vm_pool.providers.vm_domain import METADATA, Domain, Label, Memory
 from vm_pool.providers.vm_screen import SharedScreen
+from vm_pool.providers.vm_user import QemuUser
 
 QEMU = "{http://libvirt.org/schemas/domain/qemu/1.0}"
 DOMAIN = Domain(
@@ -48,6 +50,24 @@ def test_labels_are_noted_and_cannot_become_part_of_the_description():
     root = described(notes=notes)
     assert {note.get("name"): note.text for note in root.iter(f"{{{METADATA}}}note")} == notes
     assert len(list(root.iter("devices"))) == 1
+
+
+def test_qemus_user_is_named_and_no_file_changes_its_owner_for_it():
+    labels = (Label("dac", "+60974:+60974"), Label("apparmor", None))
+    root = Xml.fromstring(DOMAIN.xml(labels))
+    assert [label.attrib for label in root.iter("seclabel")] == [
+        {"type": "static", "model": "dac", "relabel": "no"},
+        {"type": "none", "model": "apparmor"},
+    ]
+    assert root.findtext("seclabel/label") == "+60974:+60974"
+    assert not list(described().iter("seclabel"))
+
+
+def test_what_qemu_writes_is_known_and_an_images_files_are_not_among_it():
+    memory = Memory(mib=768, file=Path("/state/s-1/ram"))
+    names = {path.name for path in DOMAIN.model_copy(update={"memory": memory}).writes}
+    assert names == {"disk.qcow2", "console", "screen", "ram"}
+    assert set(DOMAIN.reads) == {Path("/k"), Path("/i")}
 
 
 def test_a_machine_has_no_way_out_but_its_control_port():
@@ -111,7 +131,9 @@ def test_kvm_is_ruled_out_without_the_processors_support_or_the_device(tmp_path)
     there.touch()
     assert "neither vmx nor svm" in (why_no_kvm("flags\t\t: fpu sse2\n", there) or "")
     assert "there is no" in (why_no_kvm("flags\t\t: fpu vmx\n", tmp_path / "none") or "")
-    assert why_no_kvm("flags\t\t: fpu svm\n", there) is None
+    assert why_no_kvm("flags\t\t: fpu svm\n", there, QemuUser(os.geteuid(), os.getegid())) is None
+    if os.geteuid() == 0:
+        assert "may not be opened by uid 60974" in (why_no_kvm("flags\t\t: fpu svm\n", there) or "")
 
 
 def test_a_guest_that_says_nothing_does_not_run(tmp_path):
