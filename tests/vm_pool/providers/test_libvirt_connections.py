@@ -23,6 +23,7 @@ pytest.importorskip("libvirt", reason="libvirt-python is not installed; run: AGE
 
 from vm_pool.disk import delete_tree
 from vm_pool.errors import ConfigError, HostUnfit
+from vm_pool.owner import process_started
 from vm_pool.providers.libvirt import LibvirtProvider
 from vm_pool.providers.vm_connection import check_allowed, choice_of
 from vm_pool.providers.vm_daemon import DaemonLink, base_labels, why_no_files_pass
@@ -259,4 +260,5 @@ def test_a_machine_whose_files_are_gone_is_found_at_its_daemon_by_its_label(lab)
 
 
 def lives(seen: dict[str, Any]) -> bool:
-    return Path(f"/proc/{seen['pid']}").exists()
+    """One that has ended may wait for its parent to notice."""
+    return process_started(seen["pid"]) is not None
