@@ -58,6 +58,11 @@ class Guest:
                 await writer.wait_closed()
         self.path.unlink(missing_ok=True)
 
+    @property
+    def connections(self) -> int:
+        """How many are open now."""
+        return sum(not writer.transport.is_closing() for writer in self._writers)
+
     async def _welcome_all(self) -> None:
         """Wait until every connection made so far is being served: they are served in order, and this is the last."""
         reader, writer = await asyncio.open_unix_connection(self.path)
@@ -333,3 +338,34 @@ async def test_closing_lets_go_of_held_keys_and_bears_a_machine_that_is_gone(gue
     await guest.stop()
     await gone.aclose()
     await gone.aclose()
+
+
+async def test_apart_from_its_guest_a_client_has_no_connection_and_requests_wait(guest, machine):
+    guest.answers["/v1/launched"] = answer(b'{"launched": []}')
+    await machine.ready(5)
+    assert guest.connections > 0
+    async with machine.apart(5):
+        async with asyncio.timeout(5):
+            while guest.connections:  # noqa: ASYNC110  # the guest's side closes when it is told
+                await asyncio.sleep(0)
+        asking = asyncio.create_task(machine.launched())
+        await asyncio.sleep(0)
+        assert not asking.done()
+        asked = len(guest.asked)
+    await asking
+    assert len(guest.asked) > asked
+
+
+async def test_apart_is_not_had_while_a_request_hangs(guest, machine):
+    await machine.ready(5)
+    guest.answers["/v1/launch"] = b""
+    hanging = asyncio.create_task(machine.launch(["true"]))
+    async with asyncio.timeout(5):
+        while not any(path == "/v1/launch" for path, _ in guest.asked):  # noqa: ASYNC110  # as above
+            await asyncio.sleep(0)
+    with pytest.raises(TimeoutError):
+        async with machine.apart(0.01):
+            pass
+    hanging.cancel()
+    guest.answers["/v1/launched"] = answer(b'{"launched": []}')
+    assert await machine.launched() == []
