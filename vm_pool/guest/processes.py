@@ -60,12 +60,12 @@ class Processes:
         self._lock = threading.Lock()
         self._children: dict[int, subprocess.Popen[bytes]] = {}
 
-    def spawn(self, argv: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]":
-        """Start a child in its own session. Raises: `Refused` when it cannot be started."""
+    def spawn(self, argv: Sequence[str], *, own_session: bool = True, **options: Any) -> "subprocess.Popen[bytes]":
+        """Start a child, in a session of its own or in this process's. Raises: `Refused` when it cannot be started."""
         env = {**self.env, **options.pop("env", {})}
         with self._lock:
             try:
-                child = subprocess.Popen(argv, env=env, start_new_session=True, **options)
+                child = subprocess.Popen(argv, env=env, start_new_session=own_session, **options)
             except (OSError, ValueError) as error:
                 raise Refused(f"cannot start {argv[0]!r}: {error}", kind="not_started") from error
             self._children[child.pid] = child
@@ -102,6 +102,7 @@ class Processes:
         with self._lock:
             for child in self._children.values():
                 kill_group(child.pid)
+                child.kill()  # one in this process's session leads no group
 
     def run(
         self,

@@ -15,6 +15,9 @@ from .processes import Processes
 
 HERE = Path(__file__).resolve().parent
 AT_SPI_LAUNCHER = Path("/usr/libexec/at-spi-bus-launcher")
+_BUSES = ("dbus", "at-spi")
+"""They start daemons that outlive their starter, so they share this process's session: CRIU, which saves desktops with
+their programs, cannot restore the socket of a session's leader while it remakes an orphan of that session."""
 _SUPERVISE_S = 0.25
 _RESTARTS = 5
 """How often a service is started again before its end is taken for the end of the session."""
@@ -148,8 +151,11 @@ class Session:
         return "the log ends: " + " | ".join(self.log.read_text(errors="replace").splitlines()[-3:])
 
     def _start(self, name: str, argv: list[str], **options: object) -> None:
+        own = name not in _BUSES
         with contextlib.nullcontext(sys.stderr) if self._config.log_to_stderr else self.log.open("ab") as log:
-            process = self._processes.spawn(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **options)
+            process = self._processes.spawn(
+                argv, own_session=own, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **options
+            )
         self._services[name] = (argv, process)
 
 
