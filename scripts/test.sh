@@ -20,6 +20,7 @@ try() { # try WHAT COMMAND...
 
 try "image slim" "$AGENT" pool image build slim
 try "image desktop" "$AGENT" pool image build desktop
+try "CRIU for saved programs" "$AGENT" pool criu
 # Not among the other packages: it is compiled, and only where libvirt's headers are.
 try "libvirt for Python" .venv/bin/pip --disable-pip-version-check --no-input install --quiet --no-build-isolation \
     --require-hashes -r requirements-vm.lock

@@ -143,6 +143,12 @@ def lacks_patience() -> Lack | None:
     return Lack("long tests on virtual machines were not asked for", "AGENT_S3_TEST_VM=1 make test")
 
 
+def lacks_criu() -> Lack | None:
+    """What `agent-s3 doctor` finds missing for desktops that are saved with their programs."""
+    check = next(check for check in host_checks() if check.name == "saved programs")
+    return None if check.ok else Lack(check.detail, check.fix or "agent-s3 doctor")
+
+
 CHECKS: dict[str, Callable[..., Lack | None]] = {
     "desktop": lacks_desktop,
     "local_model": lacks_local_model,
@@ -151,6 +157,7 @@ CHECKS: dict[str, Callable[..., Lack | None]] = {
     "chaos": lacks_chaos,
     "vm": lacks_vm,
     "vm_long": lacks_patience,
+    "criu": lacks_criu,
 }
 """Marker -> what is checked before its tests, with the marker's arguments: `desktop("desktop")` names an image."""
 

@@ -57,6 +57,18 @@ def image_rm(ctx: typer.Context, image_id: flags.ImageId) -> None:
     typer.echo(f"removed {image_id}")
 
 
+@pool.command("criu")
+def pool_criu() -> None:
+    """Fetch CRIU, with which --provider sandbox-criu saves running programs, or say that it is there."""
+    from viewer.progress import building
+    from vm_pool.criu import fetch_criu
+
+    with building() as on_progress:
+        criu = fetch_criu(on_progress)
+    criu.check()
+    typer.echo(f"CRIU {criu.version} works here")
+
+
 @pool.command("ls")
 def pool_ls(ctx: typer.Context, provider: flags.AnyProvider = None, as_json: flags.AsJson = False) -> None:
     """List machines and snapshots on this host, and who uses them."""

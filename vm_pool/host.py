@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from vm_pool import images
+from vm_pool.criu import find_criu
 from vm_pool.errors import ConfigError, VMPoolError
 from vm_pool.images.build import missing_for_user_builds
 from vm_pool.images.recipe import RECIPES, host_suite
@@ -49,7 +50,7 @@ def checks() -> list[Check]:
     """All checks, in the order in which they should be mended. Starts a few short processes; takes about 0.1 s."""
     found = [check() for check in (_kernel, _tools, _namespaces, _overlay, _sandbox)]
     found += [_limits(), _shared_memory(), _disk(), _builder()]
-    return [*found, *_docker(), *_virtual_machines(), *(_image(name) for name in RECIPES)]
+    return [*found, _criu(), *_docker(), *_virtual_machines(), *(_image(name) for name in RECIPES)]
 
 
 def _kernel() -> Check:
@@ -219,6 +220,19 @@ def _suite() -> str:
     except VMPoolError as error:
         return str(error)
     return f"builds images of {suite.distribution} {suite.codename} in {images_dir()}"
+
+
+def _criu() -> Check:
+    """Whether running programs can be saved, for the provider `sandbox-criu`."""
+    try:
+        criu = find_criu()
+        criu.check()
+    except VMPoolError as error:
+        detail, _, fix = str(error).partition("; run: ")
+        detail = f"sandbox-criu copies by boot: {detail}"
+        return Check(name="saved programs", ok=False, required=False, detail=detail, fix=fix or None)
+    detail = f"sandbox-criu copies by restore: CRIU {criu.version} works with this kernel"
+    return Check(name="saved programs", ok=True, required=False, detail=detail)
 
 
 def _docker() -> Iterator[Check]:
