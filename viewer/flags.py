@@ -29,8 +29,8 @@ RunDir = Annotated[Path | None, Option(help="Default: ./runs/DATE-TIME-XXXX.")]
 Resume = Annotated[Path | None, Option(metavar="RUN_DIR", help="Go on with this run from its last recorded step.")]
 AsJson = Annotated[bool, Option("--json", help="Print one machine-readable result on standard output.")]
 _WHERE = (
-    "Where machines come from: sandbox, docker, libvirt or libvirt:CONNECTION (embed, session, system), fake,"
-    " remote:URL[,URL...] or remote:FILE.toml."
+    "Where machines come from: sandbox, sandbox-criu, docker, libvirt or libvirt:CONNECTION (embed, session, system),"
+    " fake, remote:URL[,URL...] or remote:FILE.toml."
 )
 ProviderName = Annotated[str, Option(help=_WHERE)]
 ProviderToCertify = Annotated[str, Argument(help=_WHERE, metavar="PROVIDER")]

@@ -47,6 +47,18 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def all_pids() -> list[int]:
+    """Of this host, now."""
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
+
+
+def command_line(pid: int) -> bytes:
+    """Words of a process's command line, each ended by a zero byte; empty when it has gone."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
 async def _ended(pid: int) -> None:
     """Return when the process has ended, without polling; at once when there is none."""
     loop = asyncio.get_running_loop()

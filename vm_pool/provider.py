@@ -28,6 +28,8 @@ class Snapshot(Frozen):
     image: str
     includes_memory: bool
     """True: running programs come back as they were. False: files come back and launched programs start afresh."""
+    without_memory: str = ""
+    """Why memory could not be included by a provider that can, in one line; empty when it is included, or never is."""
     launched: tuple[tuple[str, ...], ...] = ()
     """Command lines that are started again in each fork, in order; empty when memory is included."""
     ttl_s: int = 4 * 3600

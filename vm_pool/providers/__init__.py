@@ -21,6 +21,7 @@ class Entry(NamedTuple):
 
 PROVIDERS: dict[str, Entry] = {
     "sandbox": Entry("vm_pool.providers.sandbox", "SandboxProvider"),
+    "sandbox-criu": Entry("vm_pool.providers.sandbox_criu", "CriuSandboxProvider"),
     "docker": Entry("vm_pool.providers.docker", "DockerProvider", "docker"),
     "osworld-docker": Entry("vm_pool.providers.docker_osworld", "OSWorldContainerProvider", "docker"),
     "libvirt": Entry("vm_pool.providers.libvirt", "LibvirtProvider", "libvirt", "connection"),

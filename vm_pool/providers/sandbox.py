@@ -8,6 +8,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import subprocess
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
@@ -85,10 +86,7 @@ class SandboxProvider:
 
     async def snapshot(self, machine: Machine) -> Snapshot:
         running = self._of(machine)
-        programs = await programs_of(running.machine)
-        now = datetime.now(UTC)
-        saved = {"kind": "snapshot", "id": new_id("s"), "created": now, "owner": this_process(), "programs": programs}
-        state = running.state.model_copy(update=saved)
+        state = await self._state_to_save(running)
         folder = self._places.snapshot(state.id)
         try:
             async with standing_still(running.group):
@@ -106,14 +104,8 @@ class SandboxProvider:
         )
 
     async def fork(self, snapshot: Snapshot, *, labels: Mapping[str, str] | None = None) -> Machine:
-        folder = self._places.snapshot(snapshot.snapshot_id)
-        saved = read_state(folder)
-        if saved is None:
-            raise ConfigError(f"no snapshot {snapshot.snapshot_id!r}; list what there is with: agent-s3 pool ls")
-        spec = keeping.spec_of_fork(saved, labels)
-        image = await asyncio.to_thread(self._prepare, spec)
-        state = keeping.state_of_fork(spec, saved)
-        return await self._start_new(state, image, copy_of=folder / "upper")
+        state, image, upper = await self._to_fork(snapshot, labels)
+        return await self._start_new(state, image, copy_of=upper)
 
     async def revive(self, machine_id: str) -> Machine:
         if running := self._running.get(machine_id):
@@ -149,6 +141,25 @@ class SandboxProvider:
 
     async def footprint(self) -> Footprint:
         return await asyncio.to_thread(self._footprint)
+
+    async def _to_fork(
+        self, snapshot: Snapshot, labels: Mapping[str, str] | None
+    ) -> tuple[DiskState, images.Image, Path]:
+        """Of a fork that is to be: its state, its image, and the saved disk that it begins with."""
+        folder = self._places.snapshot(snapshot.snapshot_id)
+        saved = read_state(folder)
+        if saved is None:
+            raise ConfigError(f"no snapshot {snapshot.snapshot_id!r}; list what there is with: agent-s3 pool ls")
+        spec = keeping.spec_of_fork(saved, labels)
+        image = await asyncio.to_thread(self._prepare, spec)
+        return keeping.state_of_fork(spec, saved), image, folder / "upper"
+
+    async def _state_to_save(self, running: Running) -> DiskState:
+        """What a snapshot of a machine says about itself. Asks the machine which programs it runs."""
+        programs = await programs_of(running.machine)
+        now = datetime.now(UTC)
+        saved = {"kind": "snapshot", "id": new_id("s"), "created": now, "owner": this_process(), "programs": programs}
+        return running.state.model_copy(update=saved)
 
     @asynccontextmanager
     async def _session(self) -> AsyncGenerator[None]:
@@ -211,15 +222,25 @@ class SandboxProvider:
         await shielded(asyncio.to_thread(make_runtime, folder, token))
         group = self._make_group(state)
         launch = sandbox_launch.Launch(image.rootfs, self._guest_codes[image.id], folder, state.spec, group)
-        process = sandbox_launch.start(launch, self._filter)
+        process = await self._launch(launch)
         info, framebuffer = machine_info(state, self.name), folder.frames / FRAMEBUFFER_NAME
         machine = GuestMachine(info, socket=folder.socket, token=token, framebuffer=framebuffer)
         self._running[state.id] = Running(machine, process, folder, group, image, state)
         async with explained(self, state.id):
-            await unless_it_ends(machine.ready(self._boot_timeout_s), process.pid, lambda: start_failure(folder.log))
+            await unless_it_ends(machine.ready(self._boot_timeout_s), process.pid, lambda: self._start_failure(folder))
             self._exits.open(state.id, parse_network(state.spec.network), folder.egress, folder.egress_log)
-            await relaunch(machine, state.programs)
+            await self._bring_back(machine, state)
         return machine
+
+    async def _launch(self, launch: sandbox_launch.Launch) -> "subprocess.Popen[bytes]":
+        return sandbox_launch.start(launch, self._filter)
+
+    def _start_failure(self, folder: MachineFolder) -> Exception:
+        return start_failure(folder.log)
+
+    async def _bring_back(self, machine: GuestMachine, state: DiskState) -> None:
+        """Of what its original ran, all that does not run yet."""
+        await relaunch(machine, state.programs)
 
     def _make_group(self, state: DiskState) -> Group | None:
         if self._hierarchy is None:

@@ -9,7 +9,7 @@ texts are fixed; everything variable is an argument.
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +23,11 @@ _ENTER_GROUP = 'while [ "$1" != -- ]; do echo 0 > "$1" || exit 125; shift; done;
 _WATCHERS, _WATCHED = 32, 65_536
 """Inotify instances and watches of one machine. The kernel counts them by user id, which all machines of a user share:
 without limits of its own the first one could leave none to the others. An idle desktop has two instances."""
-_SHARE = (
+SHARE = (
     f"{{ echo {_WATCHERS} > /proc/sys/user/max_inotify_instances;"
     f" echo {_WATCHED} > /proc/sys/user/max_inotify_watches; }} 2>/dev/null;"
 )
-_MOUNT = _SHARE + ' mount -t overlay overlay -o "$1" "$2" || exit 125; shift 2; exec "$@"'
+_MOUNT = SHARE + ' mount -t overlay overlay -o "$1" "$2" || exit 125; shift 2; exec "$@"'
 _ENVIRONMENT = {
     "HOME": HOME,
     "USER": USER,
@@ -53,13 +53,18 @@ class Launch:
 
 def start(launch: Launch, filter_program: bytes) -> "subprocess.Popen[bytes]":
     """Start the sandbox; returns as soon as its first process runs. Blocks for about 2 ms."""
-    return _spawner.submit(_spawn, launch, filter_program).result()
+    return from_lasting_thread(lambda: _spawn(launch, filter_program))
+
+
+def from_lasting_thread(spawn: "Callable[[], subprocess.Popen[bytes]]") -> "subprocess.Popen[bytes]":
+    """Start a process that is to end with this one, and not sooner."""
+    return _spawner.submit(spawn).result()
 
 
 def command(launch: Launch, seccomp_fd: int) -> list[str]:
     """The whole command line, outermost first."""
     return [
-        *_limited(launch),
+        *limited(launch),
         *as_machine_uid(),
         *("unshare", "--user", "--map-root-user", "--mount", "--propagation", "private", "--"),
         *("sh", "-c", _MOUNT, "mount", overlay_options(launch), str(launch.folder.merged)),
@@ -102,7 +107,8 @@ def as_machine_uid() -> list[str]:
     return ["setpriv", "--reuid", uid, "--regid", uid, "--clear-groups", "--inh-caps=-all", "--bounding-set=-all", "--"]
 
 
-def _limited(launch: Launch) -> list[str]:
+def limited(launch: Launch) -> list[str]:
+    """The command that puts what follows under the machine's limits."""
     if launch.group is None:
         options = prlimit_options(launch.spec.memory_mib, launch.spec.pids)
         return ["prlimit", *options, "--core=0", "--"] if options else []

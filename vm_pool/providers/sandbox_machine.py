@@ -6,7 +6,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ from pathlib import Path
 from vm_pool.errors import HostUnfit, MachineLost
 from vm_pool.guest_client import GuestMachine
 from vm_pool.host_files import end_of
-from vm_pool.host_processes import children
+from vm_pool.host_processes import all_pids, children, command_line
 from vm_pool.images import Image
 from vm_pool.local_state import DiskState, MachineFolder
 from vm_pool.output import one_line
@@ -61,7 +61,7 @@ def end_elsewhere(folder: MachineFolder) -> None:
     Raises: `TimeoutError` when it does not end.
     """
     start = b"\0".join((b"bwrap", b"--bind", os.fsencode(folder.merged), b"/", b""))
-    _kill_all(list(_pidfds([pid for pid in _all_pids() if _command_line(pid).startswith(start)])))
+    kill_all([pid for pid in all_pids() if command_line(pid).startswith(start)])
 
 
 @asynccontextmanager
@@ -82,12 +82,13 @@ async def standing_still(group: Group | None) -> AsyncGenerator[None]:
 def _kill_and_wait(process: "subprocess.Popen[bytes]") -> None:
     """The end of a sandbox's first inner process is the end of all in it: the kernel ends them with their namespace."""
     if process.returncode is None:
-        _kill_all(list(_pidfds([process.pid, *children(process.pid)])))
+        kill_all([process.pid, *children(process.pid)])
         process.wait()
 
 
-def _kill_all(fds: list[int]) -> None:
-    """Takes process descriptors over."""
+def kill_all(pids: Sequence[int]) -> None:
+    """Kill processes and wait until they are gone. Blocks. Raises: `TimeoutError` when they stay."""
+    fds = list(_pidfds(pids))
     try:
         for fd in fds:
             with suppress(ProcessLookupError):
@@ -99,17 +100,7 @@ def _kill_all(fds: list[int]) -> None:
             os.close(fd)
 
 
-def _all_pids() -> list[int]:
-    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
-
-
-def _command_line(pid: int) -> bytes:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    return b""
-
-
-def _pidfds(pids: list[int]) -> Iterator[int]:
+def _pidfds(pids: Sequence[int]) -> Iterator[int]:
     for pid in pids:
         with suppress(ProcessLookupError):
             yield os.pidfd_open(pid)
