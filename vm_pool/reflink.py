@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 _FIEMAP, _SYNC, _LAST, _SHARED = 0xC020660B, 0x1, 0x1, 0x2000
@@ -11,6 +12,7 @@ _FIEMAP, _SYNC, _LAST, _SHARED = 0xC020660B, 0x1, 0x1, 0x2000
 _HEAD, _EXTENT = struct.Struct("=QQIIII"), struct.Struct("=QQQQQIIII")
 _CLONE = 0x40049409
 """`FICLONE`. Source: linux/fs.h."""
+_PIECE = 1 << 20
 _AT_ONCE = 128
 _WHOLE = 2**64 - 1
 _NOT_HERE = {errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL}
@@ -33,6 +35,39 @@ def clone(source: Path, target: Path) -> bool:
         finally:
             os.close(fd)
     return True
+
+
+def copy_data(source: Path, target: Path) -> None:
+    """Copy a file's bytes and leave its holes. Raises: `OSError`."""
+    with source.open("rb") as original, target.open("r+b") as copied:
+        read, written, size = original.fileno(), copied.fileno(), os.fstat(original.fileno()).st_size
+        os.ftruncate(written, 0)
+        os.ftruncate(written, size)
+        for start, end in _pieces(read, size):
+            while start < end:
+                start += _copy_piece(read, written, start, end - start)
+
+
+def _pieces(fd: int, size: int) -> Iterator[tuple[int, int]]:
+    """Where there is data: from, and up to."""
+    end = 0
+    while end < size:
+        try:
+            start = os.lseek(fd, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # a hole up to the end
+                return
+            raise
+        end = os.lseek(fd, start, os.SEEK_HOLE)
+        yield start, end
+
+
+def _copy_piece(read: int, written: int, start: int, length: int) -> int:
+    """Returns how many bytes were copied, at least one. Raises: `OSError`, also when the file became shorter."""
+    copied = os.pwrite(written, os.pread(read, min(length, _PIECE), start), start)
+    if copied == 0:
+        raise OSError(errno.EIO, "the file became shorter while it was copied")
+    return copied
 
 
 def shared_bytes(path: Path) -> int:

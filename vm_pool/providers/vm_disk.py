@@ -10,7 +10,7 @@ from pathlib import Path
 from vm_pool.host_files import end_of
 from vm_pool.local_state import DiskState, write_state
 from vm_pool.providers.vm_places import VmFolder
-from vm_pool.reflink import clone
+from vm_pool.reflink import clone, copy_data
 
 _LAST_BYTES = 4000
 _LAST_LINES = 3
@@ -43,8 +43,8 @@ def overlay(below: Path, disk: Path) -> None:
 
 def copy(source: Path, target: Path) -> None:
     """A disk lies over its image alone, never over another machine's, so that either can go. Raises: `OSError`."""
-    if not clone(source, target):  # without another process, which takes longer than the copy
-        _run(["cp", "--reflink=never", "--sparse=always", "--", str(source), str(target)])
+    if not clone(source, target):
+        copy_data(source, target)
 
 
 def make_ram(path: Path, mib: int) -> None:
