@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+from vm_pool.host_processes import all_pids, command_line
 from vm_pool.provider import Footprint, OnThisHost, Provider
 from vm_pool.types import Frozen
 
@@ -113,10 +114,10 @@ def _processes(marks: Sequence[bytes]) -> tuple[frozenset[str], frozenset[str]]:
     spared, own = _lineage(os.getpid()), _link("/proc/self/ns/mnt")
     found: set[str] = set()
     namespaces: dict[str, bool] = {own: False}
-    for pid in (int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()):
+    for pid in all_pids():
         if pid in spared:
             continue
-        namespace, command = _link(f"/proc/{pid}/ns/mnt"), _read(f"/proc/{pid}/cmdline")
+        namespace, command = _link(f"/proc/{pid}/ns/mnt"), command_line(pid)
         if namespace and namespace not in namespaces:
             namespaces[namespace] = _names(marks, _read(f"/proc/{pid}/mountinfo"))
         if namespaces.get(namespace, False) or _names(marks, command):

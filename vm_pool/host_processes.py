@@ -1,13 +1,16 @@
-"""Processes of machines as this host sees them: waiting for one's end, finding all below one."""
+"""Processes of machines as this host sees them: finding them, waiting for their end, ending them."""
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+import select
+import signal
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
+_END_S = 10.0
 
 
 async def unless_it_ends(wait: Coroutine[None, None, T], pid: int, failure: Callable[[], Exception]) -> T:
@@ -57,6 +60,31 @@ def command_line(pid: int) -> bytes:
     with suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     return b""
+
+
+def has_ended(fd: int) -> bool:
+    """By a process descriptor."""
+    return bool(select.select([fd], [], [], 0)[0])
+
+
+def kill(fd: int) -> None:
+    """By a process descriptor; waits until it is gone. Blocks. Raises: `TimeoutError` when it stays."""
+    with suppress(ProcessLookupError):
+        signal.pidfd_send_signal(fd, signal.SIGKILL)
+    if not select.select([fd], [], [], _END_S)[0]:
+        raise TimeoutError("a machine's process did not end after SIGKILL")
+
+
+def kill_all(pids: Iterable[int]) -> None:
+    """As `kill`, one after the other; those that have ended meanwhile are fine."""
+    with ExitStack() as stack:
+        fds: list[int] = []
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                fds.append(os.pidfd_open(pid))
+                stack.callback(os.close, fds[-1])
+        for fd in fds:
+            kill(fd)
 
 
 async def _ended(pid: int) -> None:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from vm_pool.criu import Criu
-from vm_pool.host_processes import all_pids, command_line
+from vm_pool.host_processes import all_pids, command_line, kill_all
 from vm_pool.local_state import MachineFolder
 from vm_pool.providers.sandbox_criu_images import (
     RESTORE_LOG,
@@ -23,7 +23,6 @@ from vm_pool.providers.sandbox_criu_images import (
 )
 from vm_pool.providers.sandbox_criu_launch import OWN_LIMITS, staged
 from vm_pool.providers.sandbox_launch import Launch, from_lasting_thread, limited
-from vm_pool.providers.sandbox_machine import kill_all
 
 WORK_NAME = "restore"
 """Folder of a machine's disk with CRIU's log."""

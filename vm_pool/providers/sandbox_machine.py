@@ -2,26 +2,23 @@
 
 import asyncio
 import os
-import select
-import signal
 import subprocess
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vm_pool.errors import HostUnfit, MachineLost
 from vm_pool.guest_client import GuestMachine
 from vm_pool.host_files import end_of
-from vm_pool.host_processes import all_pids, children, command_line
+from vm_pool.host_processes import all_pids, children, command_line, kill_all
 from vm_pool.images import Image
 from vm_pool.local_state import DiskState, MachineFolder
 from vm_pool.output import one_line
 from vm_pool.providers.sandbox_cgroup import Group
 
 _FREEZE_S = 2.0
-_END_S = 5.0
 _LOG_TAIL = 2000
 _STARTERS = ("bwrap:", "unshare:", "mount:", "setpriv:", "prlimit:", "enter:", "sh:")
 
@@ -84,23 +81,3 @@ def _kill_and_wait(process: "subprocess.Popen[bytes]") -> None:
     if process.returncode is None:
         kill_all([process.pid, *children(process.pid)])
         process.wait()
-
-
-def kill_all(pids: Sequence[int]) -> None:
-    """Kill processes and wait until they are gone. Blocks. Raises: `TimeoutError` when they stay."""
-    fds = list(_pidfds(pids))
-    try:
-        for fd in fds:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(fd, signal.SIGKILL)
-            if not select.select([fd], [], [], _END_S)[0]:
-                raise TimeoutError("a sandbox's processes did not end after SIGKILL")
-    finally:
-        for fd in fds:
-            os.close(fd)
-
-
-def _pidfds(pids: Sequence[int]) -> Iterator[int]:
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            yield os.pidfd_open(pid)

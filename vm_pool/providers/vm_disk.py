@@ -1,20 +1,17 @@
 """The files of virtual machines: fresh disks over an image's, copies of saved ones, memory; and ending strays."""
 
-import contextlib
 import os
-import select
-import signal
 import subprocess
 from pathlib import Path
 
 from vm_pool.host_files import end_of
+from vm_pool.host_processes import all_pids, command_line, kill_all
 from vm_pool.local_state import DiskState, write_state
 from vm_pool.providers.vm_places import VmFolder
 from vm_pool.reflink import clone, copy_data
 
 _LAST_BYTES = 4000
 _LAST_LINES = 3
-_END_S = 10.0
 
 
 def make(folder: VmFolder, state: DiskState, image_disk: Path, saved: VmFolder | None) -> None:
@@ -68,30 +65,11 @@ def last_words(folder: VmFolder) -> str:
     return f"its console ends: {' | '.join(spoken)!r}" if spoken else "its console is empty"
 
 
-def has_ended(process_fd: int) -> bool:
-    return bool(select.select([process_fd], [], [], 0)[0])
-
-
 def end_elsewhere(folder: Path) -> None:
     """Kill the QEMU that another process started on a machine's disk. Raises: `TimeoutError` when it does not end."""
     mark = os.fsencode(folder) + b"/"
-    for pid in (int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()):
-        with contextlib.suppress(OSError):
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
-            if b"qemu-system" in command.split(b"\0")[0] and mark in command:
-                fd = os.pidfd_open(pid)
-                try:
-                    end_process(fd)
-                finally:
-                    os.close(fd)
-
-
-def end_process(fd: int) -> None:
-    """Kill by a process descriptor and wait. Raises: `TimeoutError`."""
-    with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(fd, signal.SIGKILL)
-    if not select.select([fd], [], [], _END_S)[0]:
-        raise TimeoutError("a virtual machine's process did not end after SIGKILL")
+    commands = {pid: command_line(pid) for pid in all_pids()}
+    kill_all(pid for pid, words in commands.items() if b"qemu-system" in words.split(b"\0")[0] and mark in words)
 
 
 def _run(command: list[str]) -> None:

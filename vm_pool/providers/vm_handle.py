@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vm_pool.errors import MachineLost
-from vm_pool.providers.vm_disk import end_process, has_ended
+from vm_pool.host_processes import has_ended, kill
 from vm_pool.providers.vm_library import libvirt, libvirt_qemu, one_line
 from vm_pool.providers.vm_user import QemuUser
 
@@ -109,7 +109,7 @@ class Vm:
         """Kill it and wait until it is gone; idempotent. Raises: `TimeoutError` when it stays."""
         if self._fd < 0:
             return
-        end_process(self._fd)
+        kill(self._fd)
         os.close(self._fd)
         self._fd = -1
 
