@@ -1,7 +1,7 @@
 """The machines that a provider runs in this process, from their start to their end."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Generic, Protocol, TypeVar
 
@@ -110,7 +110,14 @@ class Machines(Generic[H]):
         try:
             yield
         finally:
-            await shielded(all_ended(self._stop(held, keep_disk=False) for held in list(self._held.values())))
+            await shielded(self._stop_all())
+
+    async def _stop_all(self) -> None:
+        """One that cannot be cleared up does not keep the others. Raises: what the first such one raised."""
+        stops = [self._stop(held, keep_disk=False) for held in self._held.values()]
+        for failure in await asyncio.gather(*stops, return_exceptions=True):
+            if failure is not None:
+                raise failure
 
     async def _stop(self, held: H, *, keep_disk: bool) -> None:
         async with held.busy:
@@ -123,10 +130,3 @@ class Machines(Generic[H]):
                 await self.halt(held)
             if not keep_disk:
                 await self._delete(held.state.id)
-
-
-async def all_ended(stops: Iterable[Awaitable[None]]) -> None:
-    """One that cannot be cleared up does not keep the others. Raises: what the first such one raised."""
-    for failure in await asyncio.gather(*stops, return_exceptions=True):
-        if failure is not None:
-            raise failure

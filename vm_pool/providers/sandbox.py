@@ -10,8 +10,7 @@ import secrets
 import shutil
 import subprocess
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import UTC, datetime
+from contextlib import asynccontextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from vm_pool.boot_report import evidence_in, explained
 from vm_pool.disk import delete_tree, tree_bytes
 from vm_pool.disk_strays import strays_in
 from vm_pool.egress import Exits
-from vm_pool.errors import ConfigError, HostUnfit, MachineLost
+from vm_pool.errors import ConfigError, HostUnfit
 from vm_pool.framebuffer import FRAMEBUFFER_NAME
 from vm_pool.guest_client import GuestMachine
 from vm_pool.guest_code import guest_code, machine_info
@@ -33,16 +32,14 @@ from vm_pool.local_state import (
     default_places,
     folders_in,
     new_id,
-    read_state,
     state_of_new,
     write_state,
 )
 from vm_pool.machine import Machine
 from vm_pool.network import check_network, parse_network
-from vm_pool.owner import this_process
 from vm_pool.provider import CAPABILITIES, Evidence, Footprint, Snapshot, Spec, Stray
 from vm_pool.providers import keeping, sandbox_disk, sandbox_launch
-from vm_pool.providers.machines import all_ended
+from vm_pool.providers.machines import Machines
 from vm_pool.providers.sandbox_cgroup import (
     Group,
     Hierarchy,
@@ -73,20 +70,23 @@ class SandboxProvider:
     def __init__(self, *, places: Places | None = None, boot_timeout_s: float = 30.0) -> None:
         self._places = places or default_places()
         self._boot_timeout_s = boot_timeout_s
-        self._running: dict[str, Running] = {}
         self._guest_codes: dict[str, Path] = {}
         self._exits = Exits()
+        self._machines = Machines[Running](keep=_keep, halt=self._halt, clear=self._clear, delete=self._delete)
 
-    def session(self) -> AbstractAsyncContextManager[None]:
-        return self._session()
+    @asynccontextmanager
+    async def session(self) -> AsyncGenerator[None]:
+        await asyncio.to_thread(self._places.make)
+        async with self._machines.ended_after():
+            yield
 
     async def boot(self, spec: Spec) -> Machine:
         image = await asyncio.to_thread(self._prepare, spec)
         return await self._start_new(state_of_new(new_id("m"), spec, image.id), image)
 
     async def snapshot(self, machine: Machine) -> Snapshot:
-        running = self._of(machine)
-        state = await self._state_to_save(running)
+        running = self._machines.of(machine)
+        state = keeping.state_of_snapshot(running.state, await programs_of(running.machine))
         folder = self._places.snapshot(state.id)
         try:
             async with standing_still(running.group):
@@ -94,31 +94,23 @@ class SandboxProvider:
         except BaseException:
             await shielded(asyncio.to_thread(delete_tree, folder))
             raise
-        return Snapshot(
-            snapshot_id=state.id,
-            provider=self.name,
-            image=state.image_id,
-            includes_memory=False,
-            launched=state.programs.launched,
-            ttl_s=state.spec.ttl_s,
-        )
+        return keeping.snapshot_of(state, self.name, includes_memory=False)
 
     async def fork(self, snapshot: Snapshot, *, labels: Mapping[str, str] | None = None) -> Machine:
         state, image, upper = await self._to_fork(snapshot, labels)
         return await self._start_new(state, image, copy_of=upper)
 
     async def revive(self, machine_id: str) -> Machine:
-        if running := self._running.get(machine_id):
+        if running := self._machines.get(machine_id):
             if running.process.poll() is None:
                 return running.machine
-            await shielded(self._halt(running))
+            await shielded(self._machines.halt(running))
         folder = self._places.machine(machine_id)
-        state = await asyncio.to_thread(keeping.kept_state, folder.disk)
-        return await self._restart(folder, state)
+        kept = await asyncio.to_thread(keeping.kept_state, folder.disk)
+        return await self._restart(folder, kept)
 
     async def stop(self, machine: Machine, *, keep_disk: bool = False) -> None:
-        if running := self._running.get(machine.info.machine_id):
-            await shielded(self._stop(running, keep_disk=keep_disk))
+        await self._machines.stop(machine.info.machine_id, keep_disk=keep_disk)
 
     async def drop(self, snapshot: Snapshot) -> None:
         await shielded(asyncio.to_thread(delete_tree, self._places.snapshot(snapshot.snapshot_id)))
@@ -127,14 +119,12 @@ class SandboxProvider:
         return await asyncio.to_thread(self._strays)
 
     async def remove(self, stray: Stray) -> None:
-        if running := self._running.get(stray.id):
-            await shielded(self._stop(running, keep_disk=False))
-        else:
+        if not await self._machines.stop(stray.id):
             await shielded(self._remove_stray(stray))
 
     def process_ids(self, machine: Machine) -> set[int]:
         """Host process ids of everything that runs in a machine, for measuring."""
-        return descendants(self._of(machine).process.pid)
+        return descendants(self._machines.of(machine).process.pid)
 
     async def evidence(self, machine_id: str) -> Evidence:
         return await asyncio.to_thread(evidence_in, self._places.machine(machine_id))
@@ -147,27 +137,10 @@ class SandboxProvider:
     ) -> tuple[DiskState, images.Image, Path]:
         """Of a fork that is to be: its state, its image, and the saved disk that it begins with."""
         folder = self._places.snapshot(snapshot.snapshot_id)
-        saved = read_state(folder)
-        if saved is None:
-            raise ConfigError(f"no snapshot {snapshot.snapshot_id!r}; list what there is with: agent-s3 pool ls")
+        saved = keeping.saved_state(folder)
         spec = keeping.spec_of_fork(saved, labels)
         image = await asyncio.to_thread(self._prepare, spec)
         return keeping.state_of_fork(spec, saved), image, folder / "upper"
-
-    async def _state_to_save(self, running: Running) -> DiskState:
-        """What a snapshot of a machine says about itself. Asks the machine which programs it runs."""
-        programs = await programs_of(running.machine)
-        now = datetime.now(UTC)
-        saved = {"kind": "snapshot", "id": new_id("s"), "created": now, "owner": this_process(), "programs": programs}
-        return running.state.model_copy(update=saved)
-
-    @asynccontextmanager
-    async def _session(self) -> AsyncGenerator[None]:
-        await asyncio.to_thread(self._places.make)
-        try:
-            yield
-        finally:
-            await shielded(self._stop_all())
 
     @cached_property
     def _hierarchy(self) -> Hierarchy | None:
@@ -195,26 +168,19 @@ class SandboxProvider:
         return image
 
     async def _start_new(self, state: DiskState, image: images.Image, *, copy_of: Path | None = None) -> Machine:
-        """Make a disk and start it; nothing is left when that fails or is cancelled at any point."""
+        """On a fresh disk, or on a copy of a saved one."""
         folder = self._places.machine(state.id)
-        try:
+        async with self._machines.making(state.id):
             await shielded(asyncio.to_thread(sandbox_disk.make_disk, folder, state, image.rootfs, copy_of))
             return await self._start(folder, state, image)
-        except BaseException:
-            await shielded(self._discard(folder))
-            raise
 
-    async def _restart(self, folder: MachineFolder, state: DiskState) -> Machine:
-        """Start a kept disk again. When that fails the disk stays."""
-        image = await asyncio.to_thread(self._prepare, state.spec.model_copy(update={"image": state.image_id}))
-        state = await asyncio.to_thread(keeping.taken_over, folder, state)
-        await shielded(self._clear_runtime(folder))
+    async def _restart(self, folder: MachineFolder, kept: DiskState) -> Machine:
+        image = await asyncio.to_thread(self._prepare, kept.spec.model_copy(update={"image": kept.image_id}))
+        state = await asyncio.to_thread(keeping.taken_over, folder, kept)
+        await shielded(self._clear(state.id))
         await shielded(asyncio.to_thread(sandbox_disk.renew_disk, folder, state))
-        try:
+        async with self._machines.restarting(state.id):
             return await self._start(folder, state, image)
-        except BaseException:
-            await shielded(self._undo_start(folder))
-            raise
 
     async def _start(self, folder: MachineFolder, state: DiskState, image: images.Image) -> GuestMachine:
         """Start the sandbox on a disk that is there, wait for its desktop and for the programs it had."""
@@ -225,7 +191,7 @@ class SandboxProvider:
         process = await self._launch(launch)
         info, framebuffer = machine_info(state, self.name), folder.frames / FRAMEBUFFER_NAME
         machine = GuestMachine(info, socket=folder.socket, token=token, framebuffer=framebuffer)
-        self._running[state.id] = Running(machine, process, folder, group, image, state)
+        self._machines.add(Running(machine, process, folder, group, image, state))
         async with explained(self, state.id):
             await unless_it_ends(machine.ready(self._boot_timeout_s), process.pid, lambda: self._start_failure(folder))
             self._exits.open(state.id, parse_network(state.spec.network), folder.egress, folder.egress_log)
@@ -254,26 +220,6 @@ class SandboxProvider:
         place = hashlib.sha256(os.fsencode(self._places.machines)).hexdigest()
         return f"{machine_id}.{place[:8]}"
 
-    async def _stop(self, running: Running, *, keep_disk: bool) -> None:
-        async with running.stopping:
-            if self._running.get(running.state.id) is not running:
-                return
-            try:
-                if keep_disk:
-                    await self._keep(running)
-            finally:
-                await self._halt(running)
-            if not keep_disk:
-                await asyncio.to_thread(delete_tree, running.folder.disk)
-
-    async def _stop_all(self) -> None:
-        await all_ended(self._stop(running, keep_disk=False) for running in list(self._running.values()))
-
-    async def _keep(self, running: Running) -> None:
-        """Note what `revive` needs, and that the disk belongs to no run."""
-        state = await keeping.given_up(running.machine, running.folder, running.state)
-        await asyncio.to_thread(write_state, running.folder.disk, state)
-
     async def _halt(self, running: Running) -> None:
         """End its processes and free all but the disk."""
         try:
@@ -281,39 +227,25 @@ class SandboxProvider:
             await running.machine.aclose()
         finally:
             await end(running)
-        await self._clear_runtime(running.folder)
-        self._running.pop(running.state.id, None)
+        await self._clear(running.state.id)
 
-    async def _undo_start(self, folder: MachineFolder) -> None:
-        if running := self._running.get(folder.disk.name):
-            await self._halt(running)
-        else:
-            await self._clear_runtime(folder)
-
-    async def _discard(self, folder: MachineFolder) -> None:
-        await self._undo_start(folder)
-        await asyncio.to_thread(delete_tree, folder.disk)
-
-    async def _clear_runtime(self, folder: MachineFolder) -> None:
+    async def _clear(self, machine_id: str) -> None:
+        """What of a machine is not on its disk."""
         if self._hierarchy:
-            await existing_group(self._hierarchy, self._group_name(folder.disk.name)).remove()
-        await asyncio.to_thread(delete_tree, folder.runtime)
+            await existing_group(self._hierarchy, self._group_name(machine_id)).remove()
+        await asyncio.to_thread(delete_tree, self._places.machine(machine_id).runtime)
+
+    async def _delete(self, machine_id: str) -> None:
+        await asyncio.to_thread(delete_tree, self._places.machine(machine_id).disk)
 
     async def _remove_stray(self, stray: Stray) -> None:
         if stray.kind == "machine":
-            folder = self._places.machine(stray.id)
-            await asyncio.to_thread(end_elsewhere, folder)
-            await self._discard(folder)
+            await asyncio.to_thread(end_elsewhere, self._places.machine(stray.id))
+            await self._machines.discard(stray.id)
         elif stray.kind == "build":
             await asyncio.to_thread(images.rm_remains, stray.id)
         else:
             await asyncio.to_thread(delete_tree, self._places.snapshot(stray.id))
-
-    def _of(self, machine: Machine) -> Running:
-        running = self._running.get(machine.info.machine_id)
-        if running is None:
-            raise MachineLost(f"{machine.info.machine_id} is not a running machine of this process")
-        return running
 
     def _footprint(self) -> Footprint:
         runtimes = frozenset(str(path) for path in self._places.runtimes())
@@ -333,6 +265,12 @@ class SandboxProvider:
         return sorted(found, key=lambda stray: stray.created)
 
 
+async def _keep(running: Running) -> None:
+    """Note what `revive` needs, and that the disk belongs to no run."""
+    state = await keeping.given_up(running.machine, running.folder, running.state)
+    await asyncio.to_thread(write_state, running.folder.disk, state)
+
+
 def _is_ours(image: images.Image) -> bool:
     return images_dir() in image.path.parents
 
@@ -342,7 +280,6 @@ def _build_stray(image: images.Image) -> Stray:
     return Stray(
         kind="build",
         id=image.id,
-        owner_pid=None,
         owner_alive=at_work,
         created=image.created,
         expires=None if at_work else image.created,

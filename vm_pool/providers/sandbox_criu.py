@@ -34,7 +34,7 @@ from vm_pool.machine import Machine
 from vm_pool.network import parse_network
 from vm_pool.output import one_line
 from vm_pool.provider import Evidence, Snapshot, Spec, Stray
-from vm_pool.providers import sandbox_criu_launch
+from vm_pool.providers import keeping, sandbox_criu_launch
 from vm_pool.providers.sandbox import SandboxProvider
 from vm_pool.providers.sandbox_criu_images import (
     RESTORE_LOG,
@@ -51,6 +51,7 @@ from vm_pool.providers.sandbox_criu_ways import Choice, Way
 from vm_pool.providers.sandbox_disk import copy_upper
 from vm_pool.providers.sandbox_launch import Launch
 from vm_pool.providers.sandbox_machine import Running, start_failure
+from vm_pool.relaunch import programs_of
 from vm_pool.runtime_folder import read_token
 from vm_pool.shield import shielded
 
@@ -89,7 +90,7 @@ class CriuSandboxProvider(SandboxProvider):
 
     async def snapshot(self, machine: Machine) -> Snapshot:
         """Without the programs where CRIU cannot save and restore them; the result says why."""
-        running = self._of(machine)
+        running = self._machines.of(machine)
         try:
             self._refuse_what_is_known(running)
             return await self._twice_if_need_be(running)
@@ -147,15 +148,9 @@ class CriuSandboxProvider(SandboxProvider):
 
     async def _with_programs(self, running: Running) -> Snapshot:
         """Raises: `StateNotSaved`."""
-        state = await self._state_to_save(running)
+        state = keeping.state_of_snapshot(running.state, await programs_of(running.machine))
         folder = self._places.snapshot(state.id)
-        snapshot = Snapshot(
-            snapshot_id=state.id,
-            provider=self.name,
-            image=state.image_id,
-            includes_memory=True,
-            ttl_s=state.spec.ttl_s,
-        )
+        snapshot = keeping.snapshot_of(state, self.name, includes_memory=True)
         try:
             names = await self._save_apart(running, folder, state)
             await self._rehearse(snapshot, names)

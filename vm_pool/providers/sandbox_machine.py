@@ -25,15 +25,13 @@ _STARTERS = ("bwrap:", "unshare:", "mount:", "setpriv:", "prlimit:", "enter:", "
 
 @dataclass
 class Running:
-    """A machine of this process."""
-
     machine: GuestMachine
     process: "subprocess.Popen[bytes]"
     folder: MachineFolder
     group: Group | None
     image: Image
     state: DiskState
-    stopping: asyncio.Lock = field(default_factory=asyncio.Lock)
+    busy: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 def start_failure(log: Path) -> HostUnfit | MachineLost:
