@@ -55,9 +55,6 @@ from vm_pool.relaunch import programs_of, relaunch
 from vm_pool.runtime_folder import make_runtime
 from vm_pool.shield import shielded
 
-TOOLS = {"bwrap": "bubblewrap", "unshare": "util-linux", "setpriv": "util-linux", "prlimit": "util-linux"}
-"""Programs that a start needs and the packages they come in."""
-
 
 class SandboxProvider:
     """Machines die with the process that made them; their disks stay until `stop`, or until `remove` as strays."""
@@ -152,7 +149,7 @@ class SandboxProvider:
 
     def _prepare(self, spec: Spec) -> images.Image:
         """Everything that can be refused before anything is made. Blocks."""
-        for tool, package in TOOLS.items():
+        for tool, package in sandbox_launch.TOOLS.items():
             if shutil.which(tool) is None:
                 raise HostUnfit(f"{tool} is missing; run: sudo apt-get install -y {package}")
         check_network(spec.network, "the sandbox")

@@ -19,6 +19,8 @@ from vm_pool.local_state import HOST_UID, MachineFolder
 from vm_pool.provider import Spec
 from vm_pool.providers.sandbox_cgroup import Group, prlimit_options
 
+TOOLS = {"bwrap": "bubblewrap", "unshare": "util-linux", "setpriv": "util-linux", "prlimit": "util-linux"}
+"""Programs that a start needs and the packages they come in."""
 _ENTER_GROUP = 'while [ "$1" != -- ]; do echo 0 > "$1" || exit 125; shift; done; shift; exec "$@"'
 _WATCHERS, _WATCHED = 32, 65_536
 """Inotify instances and watches of one machine. The kernel counts them by user id, which all machines of a user share:
