@@ -178,8 +178,10 @@ class Load:
             snapshot = await provider.snapshot(machine)
         say("saved", snapshot.snapshot_id)
         self._branches.append(_Branch(snapshot, mark))
-        for old in [branch for branch in self._branches if not branch.users][:-_MOST_BRANCHES]:
+        unused = [branch for branch in self._branches if not branch.users][:-_MOST_BRANCHES]
+        for old in unused:  # all at once: while one is dropped, others of this process may save and forget
             self._branches.remove(old)
+        for old in unused:
             await provider.drop(old.snapshot)
 
     def _forget(self, branch: _Branch | None) -> None:

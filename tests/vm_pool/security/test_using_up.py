@@ -89,7 +89,6 @@ async def test_one_sandbox_does_not_use_up_what_the_kernel_counts_by_user(places
         greedy, other = await provider.boot(SLIM), await provider.boot(SLIM)
         assert await _hoarded(greedy) < 40
         assert await _hoarded(other) > 10
-    places.runtime.rmdir()
 
 
 async def _hoarded(machine: Machine) -> int:
