@@ -26,7 +26,7 @@ try "libvirt for Python" .venv/bin/pip --disable-pip-version-check --no-input in
     --require-hashes -r requirements-vm.lock
 try "image slim for virtual machines" "$AGENT" pool image build slim --format vm
 [ -n "${AGENT_S3_TEST_VM:-}" ] ||
-    missing+=("the contract on virtual machines, half an hour under software emulation: AGENT_S3_TEST_VM=1 make test")
+    missing+=("the long tests on virtual machines (cold copies, others' disks), minutes under software emulation: AGENT_S3_TEST_VM=1 make test")
 try "embedded model" "$AGENT" model pull local
 
 code=0

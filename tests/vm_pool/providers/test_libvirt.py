@@ -184,7 +184,6 @@ async def pace(fork):
     return await pace_of(fork)
 
 
-@pytest.mark.vm_long
 @pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS.keys())
 async def test_a_fork_keeps_the_contract_of_machines(fork, pace, check):
     await check(fork, pace=pace)
