@@ -38,7 +38,10 @@ by_a_daemon = [
     pytest.mark.vm,
     pytest.mark.timeout(300),
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users; run: sudo make test"),
-    pytest.mark.skipif(LIBVIRTD is None, reason="no libvirtd; run: sudo apt-get install -y libvirt-daemon"),
+    pytest.mark.skipif(
+        LIBVIRTD is None or not Path("/etc/libvirt/libvirtd.conf").exists(),
+        reason="no libvirtd with its settings; run: sudo apt-get install -y libvirt-daemon-system",
+    ),
 ]
 
 
