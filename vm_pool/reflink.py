@@ -1,4 +1,4 @@
-"""Files that share their blocks on disk, as copies do on file systems with reflinks."""
+"""Copies of files: with shared blocks where the file system has reflinks, else of the bytes and not of the holes."""
 
 import errno
 import fcntl

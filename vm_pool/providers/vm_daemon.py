@@ -25,7 +25,7 @@ from vm_pool.providers.vm_library import libvirt, one_line
 from vm_pool.providers.vm_places import VmPlaces
 from vm_pool.providers.vm_user import QemuUser, own_user
 
-INSTALL_DAEMON = "sudo apt-get install -y libvirt-daemon"
+INSTALL_DAEMON = "sudo apt-get install -y libvirt-daemon-system"
 _FOLDERS = {"etc": "/etc/libvirt", "lib": "/var/lib/libvirt", "cache": "/var/cache/libvirt", "log": "/var/log/libvirt"}
 _RUN = "/run/libvirt"
 _MOUNT = 'while [ "$1" != -- ]; do mkdir -p "$2" && mount --bind "$1" "$2" || exit 125; shift 2; done; shift; exec "$@"'
@@ -102,9 +102,9 @@ class DaemonLink:
             self._address = address
             return connection
         if self.own and self._address in (None, self.own.address):
-            self.own.start()
+            connection = self.own.started()
             self._address = self.own.address
-            return libvirt.open(self._address)
+            return connection
         raise HostUnfit(f"no libvirt daemon answers at {self._choice.address}: {complaint}; run: {self._mend()}")
 
     def _mend(self) -> str:
@@ -164,6 +164,15 @@ class OwnDaemon:
     def pid_file(self) -> Path:
         return self.folder / "pid"
 
+    def started(self) -> Any:
+        """A connection to it, started if need be. Blocks. Raises: `HostUnfit` with its last words."""
+        self.start()
+        try:
+            return libvirt.open(self.address)
+        except libvirt.libvirtError as error:
+            words = f"{one_line(error)}; its log ends: {self._last_words()!r}"
+            raise HostUnfit(f"libvirtd does not answer: {words}; run: {INSTALL_DAEMON}, or use: embed") from error
+
     def start(self) -> None:
         """Start it, unless it answers by now. Blocks. Raises: `HostUnfit` with its last words."""
         program = shutil.which("libvirtd", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
@@ -209,8 +218,12 @@ class OwnDaemon:
         except subprocess.TimeoutExpired as error:
             raise HostUnfit(f"libvirtd did not start within {_START_S:g} s; use: embed") from error
         if done.returncode != 0:
-            words = done.stderr[-_LAST_BYTES:] or end_of(self.folder / "log/libvirtd.log", _LAST_BYTES)
-            raise HostUnfit(f"libvirtd does not start: {' '.join(words.decode(errors='replace').split())}; use: embed")
+            words = done.stderr[-_LAST_BYTES:].decode(errors="replace") or self._last_words()
+            raise HostUnfit(f"libvirtd does not start: {' '.join(words.split())}; use: embed")
+
+    def _last_words(self) -> str:
+        """The end of its log, of which it may have written nothing."""
+        return " ".join(end_of(self.folder / "log/libvirtd.log", _LAST_BYTES).decode(errors="replace").split())
 
     def _answers(self) -> bool:
         try:

@@ -26,7 +26,7 @@ from vm_pool.errors import ConfigError, HostUnfit
 from vm_pool.owner import process_started
 from vm_pool.providers.libvirt import LibvirtProvider
 from vm_pool.providers.vm_connection import check_allowed, choice_of
-from vm_pool.providers.vm_daemon import DaemonLink, base_labels, why_no_files_pass
+from vm_pool.providers.vm_daemon import DaemonLink, OwnDaemon, base_labels, why_no_files_pass
 from vm_pool.providers.vm_places import VmPlaces
 from vm_pool.providers.vm_user import OWN_UID, QemuUser
 
@@ -260,6 +260,17 @@ def test_a_machine_whose_files_are_gone_is_found_at_its_daemon_by_its_label(lab)
     assert found.startswith(f"domain {seen['machine']}-")
     assert (collected["failed"], collected["left"]) == ([], [])
     assert not lives(seen)
+
+
+@pytest.mark.vm
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts a daemon; run: sudo make test")
+def test_a_daemon_that_starts_and_does_not_answer_is_explained_in_one_line(tmp_path, monkeypatch):
+    silent = tmp_path / "libvirtd"
+    silent.write_text("#!/bin/sh\necho 'no driver came up' >> /var/log/libvirt/libvirtd.log\n")
+    silent.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(HostUnfit, match=r"^libvirtd does not answer: .*no driver came up.*; run: .*, or use: embed$"):
+        OwnDaemon(tmp_path / "daemon").started()
 
 
 def lives(seen: dict[str, Any]) -> bool:
