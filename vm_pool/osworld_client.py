@@ -16,8 +16,8 @@ from PIL import UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict
 
 from vm_pool.errors import BootTimeout, GuestError, GuestFileNotFound, GuestTimeout, MachineLost
+from vm_pool.event_check import check_events
 from vm_pool.events import InputEvent
-from vm_pool.guest.batches import BadBatch, check_batch
 from vm_pool.guest_wire import FILE_LIMIT, GuestWire
 from vm_pool.machine import DEFAULT_OUTPUT_LIMIT
 from vm_pool.osworld_code import code_of
@@ -126,7 +126,7 @@ class OSWorldMachine:
     async def _perform(self, events: Sequence[InputEvent], request_id: str) -> Performed:
         if request_id in self._receipts:
             return self._receipts[request_id].model_copy(update={"repeated": True})
-        self._check(events)
+        check_events(events, self._info)
         started = time.monotonic()
         done = await self._execute([self._python, "-c", code_of(events)])
         if done.returncode:
@@ -241,13 +241,6 @@ class OSWorldMachine:
         if len(numbers) != 2 or not all(number.strip().isdecimal() for number in numbers):
             raise GuestError(f"{self._info.machine_id}: {answer[:40]!r} is no pointer position")
         return int(numbers[0]), int(numbers[1])
-
-    def _check(self, events: Sequence[InputEvent]) -> None:
-        batch = [event.model_dump() for event in events]
-        try:
-            check_batch(batch, width=self._info.width, height=self._info.height)
-        except BadBatch as error:
-            raise GuestError(f"{self._info.machine_id}: {error}") from error
 
     def _wrapped(
         self, argv: Sequence[str], timeout_s: float, stdin: bytes, cwd: str | None, env: Mapping[str, str] | None

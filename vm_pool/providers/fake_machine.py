@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar, cast
 
 from vm_pool.errors import GuestError, GuestFileNotFound, MachineLost
+from vm_pool.event_check import check_events
 from vm_pool.events import InputEvent
-from vm_pool.guest.batches import BadBatch, check_batch
 from vm_pool.machine import DEFAULT_OUTPUT_LIMIT
 from vm_pool.providers.fake_desktop import FakeDesktop, FakeFile, Script, blank_desktop, file_change
 from vm_pool.providers.fake_faults import Fault, Method, TornFrame, suffer, torn
@@ -225,7 +225,7 @@ class FakeMachine:
         request_id = request_id or f"fake-{len(self._receipts)}"
         if request_id in self._receipts:
             return self._receipts[request_id].model_copy(update={"repeated": True})
-        self._check(events)
+        check_events(events, self._info)
         for event in events:
             self._execute(event)
         receipt = Performed(request_id=request_id, executed=len(events), pointer=self.desktop.pointer)
@@ -260,13 +260,6 @@ class FakeMachine:
 
     def _is_directory(self, path: str) -> bool:
         return path in _DIRECTORIES or any(name.startswith(path.rstrip("/") + "/") for name in self.desktop.files)
-
-    def _check(self, events: Sequence[InputEvent]) -> None:
-        batch = [event.model_dump() for event in events]
-        try:
-            check_batch(batch, width=self._info.width, height=self._info.height)
-        except BadBatch as error:
-            raise GuestError(f"{self._info.machine_id}: {error}") from error
 
     def _execute(self, event: InputEvent) -> None:
         self.desktop.execute(event)

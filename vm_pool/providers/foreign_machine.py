@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vm_pool.errors import GuestError, GuestTimeout
+from vm_pool.event_check import check_events
 from vm_pool.events import InputEvent
 from vm_pool.guest_client import GuestMachine
 from vm_pool.osworld_client import OSWorldMachine
@@ -103,7 +104,7 @@ class ForeignMachine(OSWorldMachine):
     async def _perform_outside(self, events: Sequence[InputEvent], sent: Sequence[Sent], request_id: str) -> Performed:
         if request_id in self._receipts:
             return self._receipts[request_id].model_copy(update={"repeated": True})
-        self._check(events)
+        check_events(events, self.info)
         started, pointer = time.monotonic(), None
         for one in sent:
             pointer = await self._send_one(one) or pointer
