@@ -127,7 +127,12 @@ async def _judged(session: Session, results: Mapping[int, RolloutResult]) -> tup
     try:
         with session.phase("judge", f"{len(candidates)} of {len(results)} rollouts"):
             verdict = await judge(
-                config.instruction, candidates, session.models.judge, session.frames, seed=config.seed
+                config.instruction,
+                candidates,
+                session.models.judge,
+                session.frames,
+                seed=config.seed,
+                votes=config.votes,
             )
     except (LLMError, BestOfNError) as failure:
         log.warning("no verdict: %s", failure)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from agent_s3.types import RolloutResult
 from bbon import changes, facts
+from bbon.quoting import one_line
 from bbon.types import Candidate, Fact
 
 COMPARABLE: Mapping[str, str] = {
@@ -16,6 +17,10 @@ COMPARABLE: Mapping[str, str] = {
     "budget": "the agent was stopped because the budget was used up",
 }
 """Endings after which a desktop can be judged, in words. The others are faults of infrastructure or of ours."""
+
+
+_LINE = 1_000
+"""Most characters of one fact."""
 
 
 class Outcome(NamedTuple):
@@ -87,7 +92,10 @@ class Told(NamedTuple):
 
 
 def told(candidates: Sequence[Candidate], limit: int) -> dict[int, Told]:
-    """Evidence of all candidates in at most about `limit` characters, shared out evenly; by rollout index."""
+    """Evidence of all candidates in at most about `limit` bytes, shared out evenly; by rollout index.
+
+    All of it is made harmless here, wherever the candidates come from: see `bbon.quoting`.
+    """
     lines = {c.index: _lines(c) for c in candidates}
     shares = share_out({index: sum(map(_cost, (*t.changes, *t.facts))) for index, t in lines.items()}, limit)
     return {index: _within(t, shares[index]) for index, t in lines.items()}
@@ -102,12 +110,14 @@ def share_out(needs: Mapping[int, int], limit: int) -> dict[int, int]:
 
 
 def _lines(one: Candidate) -> Told:
-    numbered = tuple(f"step {fact.step + 1}: {fact.text}" for fact in one.facts)
-    return Told(COMPARABLE.get(one.status, one.status), one.changes, numbered)
+    numbered = tuple(f"step {fact.step + 1}: {one_line(fact.text, _LINE)}" for fact in one.facts)
+    changed = tuple(one_line(line, _LINE) for line in one.changes)
+    return Told(COMPARABLE.get(one.status, one_line(one.status, 80)), changed, numbered)
 
 
 def _cost(line: str) -> int:
-    return len(line) + 3
+    """In bytes: scripts whose characters take more bytes take more tokens."""
+    return len(line.encode()) + 3
 
 
 def _within(full: Told, share: int) -> Told:

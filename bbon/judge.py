@@ -5,21 +5,33 @@ results cannot be told apart anyway. If all ended alike, a judge that writes is 
 answers by letters is not, since it cannot tell that all are wrong (see `bbon.letters`).
 """
 
+import asyncio
+import logging
+import math
 from collections.abc import Sequence
+from typing import Literal
 
 from agent_s3.record import FrameStore
 from bbon import letters, written
+from bbon.errors import JudgeError
 from bbon.evidence import Outcome, outcomes
 from bbon.types import Candidate, Citation, Verdict
-from llm.chat import ChatModel
+from bbon.votes import count
+from bbon.written import Opinion
+from llm.chat import ChatModel, Usage
+from llm.errors import LLMError
+
+log = logging.getLogger(__name__)
 
 _CITED = 3
 
 
 async def judge(
-    task: str, candidates: Sequence[Candidate], model: ChatModel, frames: FrameStore, *, seed: int = 0
+    task: str, candidates: Sequence[Candidate], model: ChatModel, frames: FrameStore, *, seed: int = 0, votes: int = 1
 ) -> Verdict:
     """The verdict on candidates that all could have done the task; `seed` decides the order of the options.
+
+    `votes`: how many written answers are asked for; a judge by letters is asked in every order whatever it says.
 
     Raises: `bbon.errors.JudgeError` when the model gives no usable answer, errors of `llm.errors`, `RecordError`.
     """
@@ -29,7 +41,7 @@ async def judge(
         return Verdict(winner=None, confidence=1.0, reasons=reasons, method="no_candidate")
     if len(found) == 1 < len(candidates) and found[0].candidate.changed and letters.usable(model.abilities):
         return _all_equal(found[0])
-    verdict = await _ask(task, [outcome.candidate for outcome in found], model, frames, seed=seed)
+    verdict = await _ask(task, [outcome.candidate for outcome in found], model, frames, seed=seed, votes=votes)
     return verdict.model_copy(update={"reasons": " ".join([verdict.reasons, *_same(found)])})
 
 
@@ -48,23 +60,45 @@ def _same(found: Sequence[Outcome]) -> list[str]:
     ]
 
 
-async def _ask(task: str, shown: Sequence[Candidate], model: ChatModel, frames: FrameStore, *, seed: int) -> Verdict:
+async def _ask(
+    task: str, shown: Sequence[Candidate], model: ChatModel, frames: FrameStore, *, seed: int, votes: int
+) -> Verdict:
     if letters.usable(model.abilities):
         try:
             return await _by_letters(task, shown, model, seed=seed)
         except letters.NoLetters:
             pass  # the server gave no logprobs after all: ask for a written answer
-    opinion = await written.ask(task, shown, model, frames, seed=seed)
+    asked = [written.ask(task, shown, model, frames, seed=seed, vote=vote) for vote in range(votes)]
+    opinions = _usable(await asyncio.gather(*asked, return_exceptions=True))
+    counted = count([opinion.ballot for opinion in opinions], shown)
+    agreed = [opinion for opinion in opinions if opinion.ballot.choice == counted.winner]
     return Verdict(
-        winner=opinion.ballot.choice,
-        confidence=opinion.confidence,
-        reasons=opinion.reasons,
-        citations=opinion.citations,
-        method="mcq" if len(shown) > 1 else "single",
-        ballots=(opinion.ballot,),
+        winner=counted.winner,
+        confidence=counted.confidence,
+        reasons=agreed[0].reasons if votes == 1 else f"{counted.split} {agreed[0].reasons}",
+        citations=tuple(dict.fromkeys(cited for opinion in agreed for cited in opinion.citations)),
+        method=_method(shown, votes),
+        ballots=tuple(opinion.ballot for opinion in opinions),
         model=model.name,
-        usage=opinion.usage,
+        usage=sum((opinion.usage for opinion in opinions), Usage()),
     )
+
+
+def _method(shown: Sequence[Candidate], votes: int) -> Literal["single", "mcq", "mcq_votes"]:
+    if len(shown) == 1:
+        return "single"
+    return "mcq" if votes == 1 else "mcq_votes"
+
+
+def _usable(answers: Sequence[Opinion | BaseException]) -> list[Opinion]:
+    """The votes that were given. Raises: what the first failed with when there is none, and any fault of ours."""
+    opinions = [answer for answer in answers if isinstance(answer, Opinion)]
+    failures = [answer for answer in answers if not isinstance(answer, Opinion)]
+    for failure in failures:
+        if not opinions or not isinstance(failure, JudgeError | LLMError):
+            raise failure
+        log.warning("one vote of the judge is missing: %s", failure)
+    return opinions
 
 
 async def _by_letters(task: str, every: Sequence[Candidate], model: ChatModel, *, seed: int) -> Verdict:
@@ -75,7 +109,8 @@ async def _by_letters(task: str, every: Sequence[Candidate], model: ChatModel, *
         return Verdict(winner=None, confidence=1.0, reasons=reasons, method="all_equal")
     ballots, usage = await letters.ask(task, shown, model, seed=seed)
     shares = letters.average(ballots)
-    best = max(shares, key=lambda option: shares[option])
+    steps = {letters.name(one.index): one.steps for one in shown}
+    best = min(shares, key=lambda option: (-round(shares[option], 6), steps.get(option, math.inf), option))
     winner = next((one for one in shown if letters.name(one.index) == best), None)
     return Verdict(
         winner=winner.index if winner else None,

@@ -55,7 +55,7 @@ async def ask(
     for order in rotations([c.index for c in candidates], seed=seed):
         completion = await model.complete(question(task, order, evidence), role="judge")
         usage += completion.usage
-        ballots.append(ballot(order, completion))
+        ballots.append(ballot(order, completion).model_copy(update={"usage": completion.usage}))
     return tuple(ballots), usage
 
 

@@ -20,7 +20,9 @@ _LINE_ENDS = re.compile(r"[ \t]*(?:\r\n|\n|\r)\s*")
 
 def one_line(text: str, limit: int = 200) -> str:
     """Foreign text on one line of at most `limit` characters; line ends become ⏎, what is left out is counted."""
-    shown = "".join(_visible(char) for char in text[: 20 * limit]).strip()
+    shown = text[: 20 * limit]
+    if not shown.isprintable():  # nearly all text is; looking at every character of ten long candidates takes seconds
+        shown = "".join(_visible(char) for char in shown).strip()
     shown = _SPACES.sub(" ", _LINE_ENDS.sub(" ⏎ ", shown)).strip().translate(_BRACKETS)
     return shorten(shown, limit, left_out=max(0, len(text) - 20 * limit))
 

@@ -48,6 +48,8 @@ class RunConfig(Frozen):
     """Rollouts at one time; None: all N."""
     budget_usd: float | None = Field(default=None, gt=0)
     budget_tokens: int | None = Field(default=None, gt=0)
+    votes: int = Field(default=1, ge=1, le=25)
+    """Written answers of the judge, each over another order; a judge by letters is asked in every order anyway."""
     seed: int = 0
     """Of the judge's shuffles and of models that take a seed."""
     files: tuple[str, ...] = ()
@@ -122,6 +124,12 @@ class Ballot(Frozen):
     """By option: rollout index as text, or `none`; None: the model gave no logprobs."""
     reply: str = ""
     """What the model said, verbatim."""
+    confidence: float | None = Field(default=None, ge=0, le=1)
+    """What a written answer claims; None: the answer was a letter, see `probabilities`."""
+    rejected: tuple[str, ...] = ()
+    """Replies before it that could not be used, verbatim."""
+    usage: Usage = Usage()
+    """Of this question with all its replies."""
 
 
 class Verdict(Frozen):
@@ -134,10 +142,10 @@ class Verdict(Frozen):
     """Of the choice made, in the judge's own units: see `method`."""
     reasons: str
     citations: tuple[Citation, ...] = ()
-    method: Literal["mcq", "mcq_logprobs", "single", "all_equal", "no_candidate"]
-    """`mcq`: one written answer. `mcq_logprobs`: letter probabilities averaged over orders. `single`: there was one
-    outcome to judge, and the question was whether it is right. `all_equal` (the same end everywhere; without a winner:
-    nothing was done anywhere) and `no_candidate` asked no model."""
+    method: Literal["mcq", "mcq_votes", "mcq_logprobs", "single", "all_equal", "no_candidate"]
+    """`mcq`: one written answer. `mcq_votes`: several, see `bbon.votes`. `mcq_logprobs`: letter probabilities averaged
+    over orders. `single`: there was one outcome to judge, and the question was whether it is right. `all_equal` (the
+    same end everywhere; without a winner: nothing was done anywhere) and `no_candidate` asked no model."""
     ballots: tuple[Ballot, ...] = ()
     model: str = ""
     usage: Usage = Usage()

@@ -12,6 +12,10 @@ Out = Annotated[Path | None, Option(help="Folder that receives the winner's chan
 Model = Annotated[str, Option(help="Worker: local, openai:NAME, anthropic:NAME, scripted:FILE; see model ls.")]
 Judge = Annotated[str | None, Option(help="Model of the judge. Default: the worker's.")]
 Narrator = Annotated[str | None, Option(help="Model of the narrator. Default: the worker's.")]
+Votes = Annotated[
+    int,
+    Option(min=1, max=25, metavar="K", help="Written answers of the judge, each over another order; most votes win."),
+]
 BudgetUsd = Annotated[float | None, Option(help="Hard limit of the whole run, in USD.")]
 BudgetTokens = Annotated[int | None, Option(help="Hard limit of the whole run, in tokens.")]
 ImageName = Annotated[str, Option(help="Desktop image: slim or desktop.")]

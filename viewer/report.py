@@ -20,6 +20,7 @@ from vm_pool.types import FileChange
 
 METHODS = {
     "mcq": "one written answer over all candidates",
+    "mcq_votes": "several written answers, each over another order of all candidates",
     "mcq_logprobs": "letter probabilities, averaged over orders",
     "single": "one outcome to judge",
     "all_equal": "all candidates ended alike; no model was asked",
