@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from agent_s3 import ocr
 from llm.pull import model_path
 from vm_pool import images
 from vm_pool.disk import delete_tree
@@ -149,6 +150,11 @@ def lacks_criu() -> Lack | None:
     return None if check.ok else Lack(check.detail, check.fix or "agent-s3 doctor")
 
 
+def lacks_ocr() -> Lack | None:
+    missing = ocr.missing()
+    return None if missing is None else Lack(*missing)
+
+
 CHECKS: dict[str, Callable[..., Lack | None]] = {
     "desktop": lacks_desktop,
     "local_model": lacks_local_model,
@@ -158,6 +164,7 @@ CHECKS: dict[str, Callable[..., Lack | None]] = {
     "vm": lacks_vm,
     "vm_long": lacks_patience,
     "criu": lacks_criu,
+    "ocr": lacks_ocr,
 }
 """Marker -> what is checked before its tests, with the marker's arguments: `desktop("desktop")` names an image."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from agent_s3 import ocr
 from llm.pull import embedded, model_path
 from viewer.plain import plain, size
 from vm_pool.host import Check
@@ -18,7 +19,14 @@ KEYS = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
 
 def checks(env: Mapping[str, str] | None = None) -> list[Check]:
     """Everything, in the order in which it should be mended. `env` None: the process's."""
-    return [*host_checks(), *model_checks(os.environ if env is None else env)]
+    return [*host_checks(), text_reading(), *model_checks(os.environ if env is None else env)]
+
+
+def text_reading() -> Check:
+    """Whether text is read from pictures; without it, what only a picture shows is not found by its words."""
+    lack = ocr.missing()
+    detail, fix = ("Tesseract is installed", None) if lack is None else lack
+    return Check(name="text in pictures", ok=lack is None, detail=detail, fix=fix, required=False)
 
 
 def model_checks(env: Mapping[str, str]) -> Iterator[Check]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from llm.pull import model_path
-from viewer.health import can_run, model_checks
+from viewer.health import can_run, model_checks, text_reading
 from vm_pool.host import Check
 
 
@@ -32,6 +32,13 @@ def test_a_torn_model_file_is_told_from_a_good_one(tmp_path: Path) -> None:
 
 def test_a_key_is_never_shown(tmp_path: Path) -> None:
     assert "sk-secret" not in repr(checks(tmp_path, ANTHROPIC_API_KEY="sk-secret"))
+
+
+def test_reading_text_from_pictures_is_checked_and_not_required() -> None:
+    check = text_reading()
+
+    assert not check.required
+    assert (check.fix is None) == check.ok
 
 
 def test_an_image_is_needed_to_run() -> None:
