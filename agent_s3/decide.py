@@ -27,6 +27,8 @@ class Decision:
     error: StepError | None = None
     reflection: str | None = None
     """What the model was told of its progress before it decided."""
+    reflected: str | None = None
+    """What was found out beside this decision, for the next one."""
     fatal: Exception | None = None
     """A fault of the model's provider that ends the rollout once the step is recorded."""
 

@@ -1,5 +1,6 @@
 """One observation of the desktop, ready for the model and for grounding."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -25,6 +26,12 @@ class Observation:
     @property
     def frame(self) -> Frame | None:
         return self.look.frame
+
+    @property
+    def listed(self) -> str:
+        """Hash of the listed elements with what they hold, numbers aside; empty when there are none."""
+        lines = self.elements.lines()
+        return hashlib.sha256("\n".join(lines).encode(errors="replace")).hexdigest()[:16] if lines else ""
 
     @property
     def cursor(self) -> str | None:

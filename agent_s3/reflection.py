@@ -1,71 +1,115 @@
-"""Reflection on demand: a second look when steps change nothing, repeat themselves or fail."""
+"""Reflection that earns its call: a second look at the way so far, when the record calls for one.
 
-from collections.abc import Sequence
+What the record shows (`agent_s3.evidence`) is told to the worker at once and costs nothing. A model is asked on top of
+it either before the decision, which then waits for it, or beside the decision: both questions are under way at the same
+time, and what comes of it is recorded with the step and told to the next decision. So no decision is ever taken back,
+and a resumed rollout is told the same as one that was not stopped.
 
-from agent_s3.actions import SaveToKnowledge, Wait
+Source: the reflection agent of Agent S2 and S3 (arXiv 2504.00906, 2510.02250), which is asked at every step.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+
+from agent_s3 import evidence
 from agent_s3.history import outcome_words
 from agent_s3.prompt import render
-from agent_s3.settings import ReflectionMode, answer_tokens
+from agent_s3.record import FrameStore
+from agent_s3.settings import AgentSettings, answer_tokens
 from agent_s3.tally import Tally
-from agent_s3.types import Step
+from agent_s3.types import FrameRef, Step
 from agent_s3.words import action_words
 from llm.chat import ChatModel, ImagePart, Message, Part, Request, TextPart
-from llm.errors import BadReply
+from llm.errors import BadReply, LLMError
 
-_LOOK_BACK = 4
+log = logging.getLogger(__name__)
+
+_TOLD_STEPS = 8
+_REST = 2
+"""So many steps after a paid reflection there is none on evidence: the worker needs them to act on it."""
 
 
-def trouble(steps: Sequence[Step]) -> str | None:
-    """What went wrong lately, in a sentence for the model; None: nothing did. Pure."""
-    last = steps[-1] if steps else None
-    if last is None or last.action is None:  # a bad reply carries its own reason
-        return None
-    again = [s for s in steps[-_LOOK_BACK:] if s.action == last.action]
-    if len(again) >= 2 and not isinstance(last.action, Wait | SaveToKnowledge):
-        did = f"You did this {len(again)} times: {action_words(last.action)}."
-        return f"{did} Do something else, or done if the result is there."
-    if last.error is not None and len(steps) > 1 and steps[-2].error is not None:
-        return "Your last two actions failed. Do it another way."
-    if _changed_nothing(last) and len(steps) > 1 and _changed_nothing(steps[-2]):
-        return "Your last two actions changed nothing. Do something else."
+class Reflector:
+    """Decides whether to reflect, and does; keeps nothing of the past, which comes in as recorded steps."""
+
+    def __init__(
+        self, model: ChatModel, task: str, frames: FrameStore, settings: AgentSettings, *, short: bool, pictures: bool
+    ) -> None:
+        self._model = model
+        self._task = task
+        self._frames = frames
+        self._settings = settings
+        self._short = short
+        """A small model is only told the plain facts."""
+        self._pictures = pictures
+
+    async def before(self, steps: Sequence[Step], now: FrameRef | None, tally: Tally) -> str | None:
+        """What to tell the worker before it decides; None: nothing. Raises: errors of `llm.errors` but `BadReply`."""
+        found = self._evidence(steps)
+        earlier = steps[-1].reflected if steps and self._settings.reflection != "never" else None
+        asked = None
+        if self._asks(steps, found) and not self._settings.reflects_beside:
+            asked = await self._ask(steps, found, now, tally)
+        return "\n".join(text for text in (found, earlier, asked) if text) or None
+
+    @asynccontextmanager
+    async def beside(
+        self, steps: Sequence[Step], now: FrameRef | None, tally: Tally
+    ) -> AsyncGenerator[asyncio.Future[str | None]]:
+        """Reflect while the block runs, if that is wanted. A reflection that fails is none: the step goes on."""
+        found = self._evidence(steps)
+        wanted = self._asks(steps, found) and self._settings.reflects_beside
+        musing = asyncio.ensure_future(self._quietly(steps, found, now, tally) if wanted else _nothing())
+        try:
+            yield musing
+        finally:
+            musing.cancel()
+            await asyncio.wait([musing])
+
+    def _evidence(self, steps: Sequence[Step]) -> str | None:
+        if self._settings.reflection == "never":
+            return None
+        return evidence.words(evidence.signs(steps, max_steps=self._settings.max_steps))
+
+    def _asks(self, steps: Sequence[Step], found: str | None) -> bool:
+        """Whether a model is asked."""
+        if self._short or not steps or self._settings.reflection == "never":
+            return False
+        return self._settings.reflection == "always" or (found is not None and rested(steps))
+
+    async def _quietly(
+        self, steps: Sequence[Step], found: str | None, now: FrameRef | None, tally: Tally
+    ) -> str | None:
+        try:
+            return await self._ask(steps, found, now, tally)
+        except LLMError as error:
+            log.warning("no reflection beside step %d: %s", len(steps), error)
+            return None
+
+    async def _ask(self, steps: Sequence[Step], found: str | None, now: FrameRef | None, tally: Tally) -> str | None:
+        picture = await self._frames.png(now) if now and self._pictures else None
+        request = _request(self._task, steps, found, picture, answer_tokens(self._model.abilities))
+        try:
+            completion = await tally.ask(self._model, request, role="reflection")
+        except BadReply:
+            return None
+        return completion.text.strip() or None
+
+
+async def _nothing() -> None:
     return None
 
 
-def _changed_nothing(step: Step) -> bool:
-    idle = step.action is None or isinstance(step.action, Wait | SaveToKnowledge)
-    return step.delta is not None and step.delta.empty and not idle
+def rested(steps: Sequence[Step]) -> bool:
+    """Whether the last paid reflection lies long enough back. Pure."""
+    return not any("reflection" in step.usage for step in steps[-_REST:])
 
 
-async def reflect(
-    model: ChatModel,
-    task: str,
-    steps: Sequence[Step],
-    *,
-    mode: ReflectionMode,
-    short: bool,
-    picture: bytes | None,
-    tally: Tally,
-) -> str | None:
-    """What to tell the worker of its progress; None: nothing. A small model is only told the plain facts.
-
-    Raises: errors of `llm.errors` other than `BadReply`.
-    """
-    found = trouble(steps)
-    if mode == "off" or not steps or (mode == "auto" and found is None):
-        return None
-    if short:
-        return found
-    try:
-        request = _request(task, steps, picture, answer_tokens(model.abilities))
-        completion = await tally.ask(model, request, role="reflection")
-    except BadReply:
-        return found
-    return completion.text.strip() or found
-
-
-def _request(task: str, steps: Sequence[Step], picture: bytes | None, most_tokens: int) -> Request:
-    lines = [_told(step) for step in steps[-_LOOK_BACK * 2 :]]
-    text = render("reflection", task=task, steps=lines, picture=picture is not None)
+def _request(task: str, steps: Sequence[Step], found: str | None, picture: bytes | None, most_tokens: int) -> Request:
+    lines = [_told(step) for step in steps[-_TOLD_STEPS:]]
+    text = render("reflection", task=task, steps=lines, evidence=found, picture=picture is not None)
     parts: list[Part] = [TextPart(text), *([ImagePart(picture)] if picture else [])]
     return Request(messages=(Message("user", tuple(parts)),), max_tokens=most_tokens)
 

@@ -1,14 +1,22 @@
 """What decides how a rollout is run: one frozen model, written into the run's record."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from agent_s3.types import Frozen
 from llm.chat import Abilities
 
 ObservationMode = Literal["screenshot", "a11y", "screenshot+a11y"]
-ReflectionMode = Literal["on", "off", "auto"]
+_FORMER_POLICIES = {"on": "always", "off": "never", "auto": "on-evidence"}
+
+
+def _policy_of(value: Any) -> Any:
+    """Settings written before the policies were named as they are."""
+    return _FORMER_POLICIES.get(value, value) if isinstance(value, str) else value
+
+
+ReflectionPolicy = Annotated[Literal["always", "never", "on-evidence"], BeforeValidator(_policy_of)]
 PromptStyle = Literal["full", "short"]
 
 SMALL_CONTEXT_TOKENS = 65_536
@@ -51,13 +59,20 @@ class AgentSettings(Frozen):
     """Most snippets in one call of the coding agent."""
     code_timeout_s: float = Field(default=60.0, gt=0)
     """Time limit of one snippet, in seconds."""
-    reflection: ReflectionMode = "auto"
-    """`auto`: only after steps that changed nothing, repeated themselves or failed."""
+    reflection: ReflectionPolicy = "on-evidence"
+    """`on-evidence`: only when the record shows that it is called for, see `agent_s3.evidence`."""
+    reflection_beside: bool | None = None
+    """Whether reflection runs beside the decision and is told to the next one; None: with `always` it does, and
+    `on-evidence` reflects before the decision that is in question."""
     quiet_ms: int = Field(default=150, ge=1)
     """The screen counts as settled after so many milliseconds without change."""
     settle_timeout_ms: int = Field(default=3000, ge=1)
     open_timeout_s: float = Field(default=15.0, gt=0)
     """How long `open` waits for a window, in seconds."""
+
+    @property
+    def reflects_beside(self) -> bool:
+        return self.reflection == "always" if self.reflection_beside is None else self.reflection_beside
 
     def mode(self, abilities: Abilities) -> ObservationMode:
         """How this model observes; a model that takes no images never gets any."""

@@ -177,8 +177,13 @@ class Step(Frozen):
     after: FrameRef | None = None
     delta: Delta | None = None
     """None: nothing could be observed afterwards. Of a step that did nothing: what earlier ones brought about late."""
+    listed: str = ""
+    """Hash of the elements listed after the step; equal for equal lists. Empty: none were."""
     code: CodeReport | None = None
     reflection: str | None = None
+    """What the model was told of its progress before it decided."""
+    reflected: str | None = None
+    """Found out beside this step's decision; the next decision is told it."""
     error: StepError | None = None
     usage: Mapping[str, Usage] = {}
     """Tokens and money of this step by role."""

@@ -1,8 +1,8 @@
 """The worker of one rollout: what the model is shown, what it decides, and how that is carried out."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from agent_s3 import reflection
 from agent_s3.actions import Action, SaveToKnowledge
 from agent_s3.code_agent import CodeAgent, CodeOutcome
 from agent_s3.decide import Decision, decide, uses_tools
@@ -17,6 +17,7 @@ from agent_s3.history import Now, messages, pictures_wanted
 from agent_s3.observation import Observation
 from agent_s3.prompt import render, turns
 from agent_s3.record import FrameStore
+from agent_s3.reflection import Reflector
 from agent_s3.schema import ActionType, name_of, offered, signatures
 from agent_s3.settings import AgentSettings
 from agent_s3.tally import Tally
@@ -47,6 +48,9 @@ class Worker:
         self._short = settings.prompt_style(model.abilities) == "short"
         self._as_tools = uses_tools(model.abilities, short=self._short)
         self._actions: tuple[ActionType, ...] = ()
+        self._reflector = Reflector(
+            model, task.instruction, frames, settings, short=self._short, pictures=self._shows_pictures
+        )
 
     async def find_actions(self) -> None:
         """Ask the machine what it can do, so that no action is offered that it cannot. Raises: `MachineLost`."""
@@ -65,22 +69,25 @@ class Worker:
         said: str | None = None
         try:
             with tally.phase("reflect"):
-                said = await self._reflect(steps, before, tally)
+                said = await self._reflector.before(steps, before.ref, tally)
             with tally.phase("decide"):
                 asked = await self._messages(steps, before, said)
-                decision = await decide(
-                    self._model,
-                    asked,
-                    self._actions,
-                    settings=self._settings,
-                    seed=self._seed(len(steps)),
-                    as_tools=self._as_tools,
-                    tally=tally,
-                )
+                async with self._reflector.beside(steps, before.ref, tally) as musing:
+                    decision = await self._ask(asked, len(steps), tally)
+                    reflected = await musing
         except LLMError as error:
             return Decision(None, error=StepError(kind="model", message=str(error)), reflection=said, fatal=error)
-        return Decision(
-            decision.action, decision.thought, decision.reply, decision.replies, decision.error, reflection=said
+        return replace(decision, reflection=said, reflected=reflected)
+
+    async def _ask(self, asked: tuple[Message, ...], step: int, tally: Tally) -> Decision:
+        return await decide(
+            self._model,
+            asked,
+            self._actions,
+            settings=self._settings,
+            seed=self._seed(step),
+            as_tools=self._as_tools,
+            tally=tally,
         )
 
     async def ground(
@@ -121,14 +128,6 @@ class Worker:
     def _seed(self, step: int) -> int | None:
         """Another one for each rollout and step, so that equal prompts do not make equal rollouts."""
         return None if self._settings.seed is None else self._settings.seed + 10_000 * self._index + 100 * step
-
-    async def _reflect(self, steps: Sequence[Step], before: Observation, tally: Tally) -> str | None:
-        mode = self._settings.reflection
-        needed = mode == "on" or (mode == "auto" and reflection.trouble(steps) is not None)
-        picture = await self._frames.png(before.ref) if needed and before.ref and self._shows_pictures else None
-        return await reflection.reflect(
-            self._model, self._task.instruction, steps, mode=mode, short=self._short, picture=picture, tally=tally
-        )
 
     @property
     def _shows_pictures(self) -> bool:

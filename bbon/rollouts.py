@@ -213,6 +213,8 @@ def _settings(session: Session) -> AgentSettings:
         observe=config.observe,
         max_steps=config.max_steps,
         images_kept=config.images_kept,
+        reflection=config.reflection,
+        reflection_beside=config.reflection_beside,
         temperature=worker_temperature(config),
         seed=config.seed,
     )

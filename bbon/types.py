@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from agent_s3.settings import ReflectionPolicy
 from agent_s3.types import SCHEMA_VERSION, FrameRef, RolloutResult, Step
 from llm.chat import Usage
 
@@ -44,6 +45,10 @@ class RunConfig(Frozen):
     max_steps: int = Field(default=15, ge=1, le=1000)
     images_kept: int = Field(default=8, ge=1)
     """How many of the newest screenshots stay in a worker's history (the paper's setting is 8)."""
+    reflection: ReflectionPolicy = "on-evidence"
+    """When a second model call looks at the way so far, see `agent_s3.settings`."""
+    reflection_beside: bool | None = None
+    """Whether it runs beside the decision and is told to the next one; None: with `always` only."""
     concurrency: int | None = Field(default=None, ge=1)
     """Rollouts at one time; None: all N."""
     budget_usd: float | None = Field(default=None, gt=0)

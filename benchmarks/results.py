@@ -17,6 +17,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from agent_s3.settings import ReflectionPolicy
 from agent_s3.types import SCHEMA_VERSION
 from llm.chat import Usage
 
@@ -180,6 +181,7 @@ class BenchConfig(Frozen):
     temperature: float | None
     max_steps: int | None
     """None: each task's own limit."""
+    reflection: ReflectionPolicy = "on-evidence"
     seed: int = 0
 
 

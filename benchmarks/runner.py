@@ -198,6 +198,7 @@ class Runner:
             concurrency=self.plan.concurrency,
             budget_usd=self.plan.budget_usd,
             budget_tokens=self.plan.budget_tokens,
+            reflection=asked.reflection,
             seed=asked.seed,
         )
 

@@ -120,6 +120,7 @@ def test_every_flag_reaches_the_run() -> None:
         "--network": "allow:example.org",
         "--max-steps": "7",
         "--observe": "a11y",
+        "--reflection": "always",
         "--temperature": "0.3",
         "--concurrency": "2",
         "--votes": "3",
@@ -130,7 +131,7 @@ def test_every_flag_reaches_the_run() -> None:
         "--run-dir": "here",
     }
 
-    _, double = call("run", "Sum it", *(word for pair in flags.items() for word in pair))
+    _, double = call("run", "Sum it", "--reflection-first", *(word for pair in flags.items() for word in pair))
 
     config, paths, _ = double.calls[0]
     assert config == RunConfig(
@@ -143,6 +144,8 @@ def test_every_flag_reaches_the_run() -> None:
         network="allow:example.org",
         max_steps=7,
         observe="a11y",
+        reflection="always",
+        reflection_beside=False,
         temperature=0.3,
         concurrency=2,
         votes=3,

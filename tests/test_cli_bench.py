@@ -75,6 +75,17 @@ def test_the_table_shows_all_four_figures_with_intervals(capsys: pytest.CaptureF
     assert "files-rename-report: 1 0 –, the judge picked 0, 41.2 s" in shown.err
 
 
+def test_the_policy_of_reflection_reaches_the_benchmark(tmp_path: Path) -> None:
+    asked: list[object] = []
+
+    async def heard(*, reflection: str, **options: Any) -> BenchResult:
+        asked.append(reflection)
+        return await play(**options)
+
+    cli.main(["bench", "mini", "--reflection", "never", "--out", str(tmp_path)], replace(SERVICES, bench_mini=heard))
+    assert asked == ["never"]
+
+
 def test_json_is_the_whole_result(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     cli.main(["bench", "mini", "-n", "3", "--json", "--out", str(tmp_path)], SERVICES)
 

@@ -26,6 +26,17 @@ Observe = Annotated[
     Option(help="What the worker sees. Default: all that its model can take."),
 ]
 Temperature = Annotated[float | None, Option(min=0, max=2, help="Of the workers. Default: 0.7 for local models.")]
+Reflection = Annotated[
+    Literal["always", "never", "on-evidence"],
+    Option(help="When a second model call looks at the way so far: at every step, never, or when steps lead nowhere."),
+]
+ReflectionBeside = Annotated[
+    bool | None,
+    Option(
+        "--reflection-beside/--reflection-first",
+        help="At the same time as the next decision, told to the one after; or before it. Default: beside if always.",
+    ),
+]
 Concurrency = Annotated[int | None, Option(min=1, help="Rollouts at one time. Default: all.")]
 Size = Annotated[str, Option(metavar="WIDTHxHEIGHT", help="Screen in pixels.")]
 Seed = Annotated[int, Option(help="Of the judge's shuffles and of models that take one.")]

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from agent_s3.settings import ReflectionPolicy
 from bbon.models import Models, opened
 from bbon.types import RunConfig
 from benchmarks.desktop_mini import suite
@@ -27,6 +28,7 @@ async def run(
     provider: str = "sandbox",
     temperature: float | None = None,
     max_steps: int | None = None,
+    reflection: ReflectionPolicy = "on-evidence",
     parallel_tasks: int = 1,
     concurrency: int | None = None,
     budget_usd: float | None = None,
@@ -55,6 +57,7 @@ async def run(
         image=image,
         temperature=temperature,
         max_steps=max_steps,
+        reflection=reflection,
         seed=seed,
     )
     plan = Plan(

@@ -74,7 +74,7 @@ async def play(task: BenchTask, script: Oracle, machine: Machine, folder: Attemp
         index=index,
         paths=paths,
         frames=FrameStore(paths.frames),
-        settings=AgentSettings(max_steps=task.max_steps + PATIENCE, reflection="off"),
+        settings=AgentSettings(max_steps=task.max_steps + PATIENCE, reflection="never"),
         on_step=_ignore,
     )
     return Played(result, await task.score(index, machine, result, folder))

@@ -89,7 +89,7 @@ async def _rollout(machine: Machine, steps: int) -> list[Transition]:
             index=0,
             paths=paths,
             frames=FrameStore(paths.frames),
-            settings=AgentSettings(max_steps=steps + 1, reflection="off"),
+            settings=AgentSettings(max_steps=steps + 1, reflection="never"),
             on_step=lambda step, before, after: transitions.append((step, before, after)),
         )
     _check(result, transitions, steps)

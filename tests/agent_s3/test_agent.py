@@ -86,7 +86,7 @@ async def test_what_an_action_brings_about_late_is_in_the_delta_of_the_next_step
         stage.machine.desktop.files[f"/home/user/late{asked}"] = FakeFile(b"x")
 
     steps = [act("save_to_knowledge", text=["a"]), act("click", element_description="Print"), act("done")]
-    stage.settings = AgentSettings(style="full", reflection="off")
+    stage.settings = AgentSettings(style="full", reflection="never")
     result = await stage.play(blind(late, *steps))
     assert [[f.path for f in s.delta.files] for s in steps_of(stage) if s.delta] == [
         ["/home/user/late1"],
@@ -257,7 +257,7 @@ async def test_a_model_without_eyes_gets_numbers_and_no_pictures(stage: Stage):
 
 
 async def test_a_model_with_eyes_gets_tools_and_the_newest_pictures(stage: Stage):
-    stage.settings = AgentSettings(images_kept=2, reflection="off")
+    stage.settings = AgentSettings(images_kept=2, reflection="never")
     model = ScriptedModel([SAVE, SAVE, SAVE, act("done")])
     await stage.play(model)
     request = [r for role, r in model.asked if role == "worker"][-1]
@@ -282,7 +282,7 @@ async def test_nothing_that_a_desktop_says_can_pass_for_lines_of_ours(stage: Sta
     stage.machine.script.on_event = react
     stage.machine.script.fail_next("perform", GuestError(forged))
     model = blind(SAVE, SAVE, act("click", element_description="Print"), act("done"))
-    stage.settings = AgentSettings(style="full", reflection="off")
+    stage.settings = AgentSettings(style="full", reflection="never")
     assert (await stage.play(model)).status == "done"
     ours = "\n".join(m.text for m in model.asked[-1][1].messages if m.role == "user")
     assert [line for line in ours.splitlines() if line.startswith("Task: ")] == ["Task: Save the notes"]
@@ -455,7 +455,7 @@ async def test_a_step_costs_little_beside_model_and_settling_on_a_full_hd_screen
     machine.script.on_event = lambda desktop, _: desktop.paint(Box(x=300, y=300, width=900, height=500), (9, 9, 9))
     stage.machine = machine
     replies: list[Reply] = [act("hotkey", keys=["f5"]) for _ in range(5)]
-    stage.settings = AgentSettings(reflection="off")
+    stage.settings = AgentSettings(reflection="never")
     await stage.play(blind(*replies, act("done")))
     own = [sum(s.seconds[p] for p in ("ground", "record", "act", "observe", "delta")) for s in steps_of(stage)[:5]]
     assert sorted(own)[2] < 0.25

@@ -17,7 +17,7 @@ from vm_pool.machine import Machine
 from vm_pool.provider import Spec
 from vm_pool.providers.sandbox import SandboxProvider
 
-SETTINGS = AgentSettings(style="full", reflection="off", max_steps=40, open_timeout_s=60)
+SETTINGS = AgentSettings(style="full", reflection="never", max_steps=40, open_timeout_s=60)
 
 
 async def rollout(folder: Path, machine: Machine, *replies: Any) -> tuple[RolloutResult, list[Step]]:

@@ -8,10 +8,9 @@ import pytest
 from jinja2 import UndefinedError
 from rollout_stage import BLIND
 
-from agent_s3.actions import ACTION, ACTIONS, Wait
+from agent_s3.actions import ACTION, ACTIONS
 from agent_s3.history import Now, messages, outcome_words
 from agent_s3.prompt import prompt_hashes, render
-from agent_s3.reflection import trouble
 from agent_s3.schema import offered, signatures
 from agent_s3.settings import AgentSettings
 from agent_s3.types import Delta, FrameRef, Region, Step, StepError, TreeChange, WindowChange
@@ -99,6 +98,7 @@ VALUES: dict[str, Any] = {
     "max_steps": 2,
     "steps": ["s"],
     "picture": True,
+    "evidence": "e",
     "listing": "l",
     "turn": {"returncode": None, "output": "o"},
     "repeated": True,
@@ -181,18 +181,6 @@ def test_a_failed_action_is_told_with_what_changed_all_the_same():
     failed = step(error=StepError(kind="refused_by_guest", message="no such key"))
     assert "no such key" in outcome_words(failed)
     assert "only pixels changed" in outcome_words(failed)
-
-
-def test_trouble_is_repetition_failure_or_nothing_changing():
-    assert trouble([]) is None
-    assert trouble([step(0), step(1, {"action": "hotkey", "keys": ["a"]})]) is None
-    assert "2 times" in str(trouble([step(0), step(1)]))
-    assert "changed nothing" in str(
-        trouble([step(0, delta=Delta()), step(1, {"action": "open", "app_or_filename": "x"}, delta=Delta())])
-    )
-    waits = [step(i, {"action": "wait", "time": 1}, delta=Delta()) for i in range(3)]
-    assert isinstance(waits[0].action, Wait)
-    assert trouble(waits) is None
 
 
 def test_settings_fit_the_model():

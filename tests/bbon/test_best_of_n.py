@@ -448,3 +448,11 @@ class Forgetful(FakeProvider):
         if snapshot.snapshot_id not in self.snapshots:
             raise ConfigError(f"no snapshot {snapshot.snapshot_id!r}")
         return await super().fork(snapshot, labels=labels)
+
+
+@pytest.mark.parametrize(("policy", "asked"), [("always", 1), ("on-evidence", 0)])
+async def test_the_policy_of_reflection_reaches_the_workers(tmp_path: Path, policy: Any, asked: int):
+    run = Run(tmp_path, n=1, reflection=policy)
+    worker = workers(["final.txt"])
+    await run.go(worker)
+    assert [role for role, _ in worker.asked].count("reflection") == asked
