@@ -11,6 +11,7 @@ from agent_s3.decide import Decision
 from agent_s3.delta import window_changes
 from agent_s3.desk import After, Desk
 from agent_s3.execute import Executed
+from agent_s3.limits import Limits
 from agent_s3.observation import Observation
 from agent_s3.paths import RunPaths
 from agent_s3.record import FrameStore, RecordError
@@ -20,7 +21,7 @@ from agent_s3.tally import Tally, total
 from agent_s3.types import Grounding, RolloutResult, RolloutStatus, Step, Task
 from agent_s3.worker import Worker
 from llm.chat import ChatModel
-from llm.errors import BudgetExceeded, LLMError
+from llm.errors import BudgetExceeded, LLMError, OutOfTime
 from vm_pool.errors import MachineError
 from vm_pool.machine import Machine
 from vm_pool.types import FileChange, Frame
@@ -43,6 +44,7 @@ async def run_rollout(
     on_step: StepListener,
     resume: bool = False,
     attempt: int = 1,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
 ) -> RolloutResult:
     """Work on a task until the agent says done or fail, or something ends it; every step is on disk as it happens.
 
@@ -55,6 +57,7 @@ async def run_rollout(
         record=RolloutLog(paths.rollout(index)),
         frames=frames,
         settings=settings,
+        limits=limits,
         on_step=on_step,
         index=index,
         attempt=attempt,
@@ -81,6 +84,7 @@ class End:
 def _end_of(error: Exception) -> End:
     """What a fault that ends a rollout is called."""
     kinds: tuple[tuple[type[Exception], RolloutStatus], ...] = (
+        (OutOfTime, "timeout"),
         (BudgetExceeded, "budget"),
         (LLMError, "model_error"),
         (MachineError, "machine_lost"),
@@ -103,6 +107,7 @@ class _Rollout:
         record: RolloutLog,
         frames: FrameStore,
         settings: AgentSettings,
+        limits: Limits,
         on_step: StepListener,
         index: int,
         attempt: int,
@@ -113,6 +118,7 @@ class _Rollout:
         self._record = record
         self._frames = frames
         self._settings = settings
+        self._limits = limits
         self._on_step = on_step
         self._index = index
         self._attempt = attempt
@@ -127,6 +133,7 @@ class _Rollout:
         before = await self._first_look()
         await self._worker.find_actions()
         while (end := self._end()) is None:
+            self._limits.begin_step()
             tally, started_at = Tally(), datetime.now(UTC)
             decision = await self._worker.decide(self._record.steps, before, tally)
             places, missed = await self._worker.ground(decision, before, tally)

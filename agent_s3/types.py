@@ -196,7 +196,8 @@ RolloutStatus = Literal[
     "fail",  # the agent says it cannot be done
     "step_limit",
     "bad_replies",  # the model gave no valid action in a row of steps
-    "budget",  # the run's budget of money or tokens is spent
+    "budget",  # a budget of money, tokens or steps is spent, the run's or the rollout's own
+    "timeout",  # a limit of wall time is over, the run's or the rollout's own
     "model_error",  # the model's provider failed
     "machine_lost",  # infrastructure: the only status that is retried
     "interrupted",  # Ctrl-C; goes on with --resume

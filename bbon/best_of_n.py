@@ -18,6 +18,7 @@ from bbon.deliver import deliver, shortfall
 from bbon.errors import BestOfNError
 from bbon.evidence import COMPARABLE, candidate
 from bbon.judge import judge
+from bbon.limits import check_price
 from bbon.models import Models
 from bbon.recorded import logging_to, write_config
 from bbon.rollouts import run_all
@@ -60,6 +61,7 @@ async def run(
             ledger = Ledger(state.state.usage)
             budget = run_models.budget_of(config, ledger, state.state.forfeited)
             opened = await stack.enter_async_context(run_models.opened(config, models))
+            check_price(opened.worker, config)
             session = Session(
                 config=config,
                 paths=paths,

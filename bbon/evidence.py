@@ -15,6 +15,7 @@ COMPARABLE: Mapping[str, str] = {
     "step_limit": "the agent was stopped at the step limit",
     "bad_replies": "the agent broke off without a usable reply",
     "budget": "the agent was stopped because the budget was used up",
+    "timeout": "the agent was stopped because its time was over",
 }
 """Endings after which a desktop can be judged, in words. The others are faults of infrastructure or of ours."""
 

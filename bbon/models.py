@@ -50,11 +50,12 @@ def metered(models: Models, budget: Budget, ledger: Ledger) -> Models:
     """The same models under one budget. Raises: `PriceUnknown` when money is limited and a model has no price."""
     made: dict[int, ChatModel] = {}
     for model in (models.worker, models.narrator, models.judge):
-        made.setdefault(id(model), Metered(model, budget=budget, ledger=ledger, price=_price(model)))
+        made.setdefault(id(model), Metered(model, budget=budget, ledger=ledger, price=known_price(model)))
     return Models(made[id(models.worker)], made[id(models.narrator)], made[id(models.judge)])
 
 
-def _price(model: ChatModel) -> Price | None:
+def known_price(model: ChatModel) -> Price | None:
+    """None: it has none that we know of."""
     try:
         return price_of(model.name)
     except ConfigError:  # a model of a test or a plug-in, whose name is no spec

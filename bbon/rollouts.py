@@ -183,10 +183,11 @@ async def _run(session: Session, index: int, start: _Start, machine: Machine, na
         session.listener(StepTaken(rollout=index, step=step))
         narrator.on_step(step, before, after)
 
+    limits = session.limits.of_rollout(session.models.worker, session.paths.rollout(index))
     result = await run_rollout(
         Task(id=session.run_id, instruction=session.config.instruction),
         machine,
-        session.models.worker,
+        limits.model,
         index=index,
         paths=session.paths,
         frames=session.frames,
@@ -194,6 +195,7 @@ async def _run(session: Session, index: int, start: _Start, machine: Machine, na
         on_step=on_step,
         resume=start.revived is not None,
         attempt=start.attempt,
+        limits=limits.limits,
     )
     _tell_the_rest(narrator, session.paths.rollout(index))
     return result

@@ -5,12 +5,14 @@ import logging
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import PurePosixPath
 
 from agent_s3.paths import RunPaths
 from agent_s3.record import FrameStore
 from agent_s3.types import RolloutResult
 from bbon.errors import RunFolderError
+from bbon.limits import RunLimits
 from bbon.models import Models
 from bbon.state import StateFile
 from bbon.types import Listener, PhaseBegan, RunConfig
@@ -53,6 +55,11 @@ class Session:
     @property
     def run_id(self) -> str:
         return self.paths.root.name
+
+    @cached_property
+    def limits(self) -> RunLimits:
+        """Of all rollouts together; their time begins when the first one asks."""
+        return RunLimits.begin(self.config, self.paths, seconds=self.state.state.seconds.get("rollouts", 0.0))
 
     @contextmanager
     def phase(self, name: str, detail: str = "") -> Generator[None]:

@@ -52,7 +52,19 @@ class RunConfig(Frozen):
     concurrency: int | None = Field(default=None, ge=1)
     """Rollouts at one time; None: all N."""
     budget_usd: float | None = Field(default=None, gt=0)
+    """Of the whole run; None: no limit."""
     budget_tokens: int | None = Field(default=None, gt=0)
+    """Of the whole run, input and output together; None: no limit."""
+    budget_steps: int | None = Field(default=None, gt=0)
+    """Of all rollouts together; None: no limit but `max_steps` for each."""
+    max_minutes: float | None = Field(default=None, gt=0)
+    """Wall time of all rollouts together, judging not counted; None: no limit."""
+    rollout_budget_usd: float | None = Field(default=None, gt=0)
+    """Of each rollout, narrating not counted; None: no limit but the run's."""
+    rollout_budget_tokens: int | None = Field(default=None, gt=0)
+    """Of each rollout, input and output together, narrating not counted; None: no limit but the run's."""
+    rollout_max_minutes: float | None = Field(default=None, gt=0)
+    """Wall time of each rollout; None: no limit but the run's."""
     votes: int = Field(default=1, ge=1, le=25)
     """Written answers of the judge, each over another order; a judge by letters is asked in every order anyway."""
     seed: int = 0

@@ -92,10 +92,11 @@ class Hold:
 
 
 class Budget:
-    """The run's limit, shared by all roles. Safe to use from many tasks, loops and threads.
+    """A limit, shared by all roles of a run or of one rollout. Safe to use from many tasks, loops and threads.
 
-    `usd` and `tokens` (input and output together) of None mean no limit. `spent` is what answered calls of an earlier
-    part of a resumed run took, `forfeited` what its calls without an answer may have taken.
+    `usd` and `tokens` (input and output together) of None mean no limit. `name` is how a refusal calls it. `spent` is
+    what answered calls of an earlier part of a resumed run took, `forfeited` what its calls without an answer may have
+    taken.
     """
 
     def __init__(
@@ -105,12 +106,14 @@ class Budget:
         tokens: int | None = None,
         spent: Usage | None = None,
         forfeited: Spend | None = None,
+        name: str = "the budget",
     ) -> None:
         spent = spent or Usage()
         if usd is not None and spent.usd is None:
             raise PriceUnknown("the run so far has calls of unknown price: drop the USD budget or start a new run")
         self.usd = usd
         self.tokens = tokens
+        self._name = name
         self._lock = threading.Lock()
         self._spent = Spend.of(spent) + (forfeited or Spend())
         self._holds: list[Hold] = []
@@ -164,7 +167,7 @@ class Budget:
             parts.append(f"{spent.usd:.4f} of {self.usd:.4f} USD spent, the next call may take {amount.usd:.4f}")
         if self.tokens is not None:
             parts.append(f"{spent.tokens} of {self.tokens} tokens spent, the next call may take {amount.tokens}")
-        return "the budget is used up: " + "; ".join(parts) + ". Raise it to go on"
+        return f"{self._name} is used up: {'; '.join(parts)}. Raise it to go on"
 
 
 class Ledger:
@@ -224,6 +227,9 @@ class Metered:
                 completion = await self._model.complete(request, role=role)
             except BadReply as error:
                 self._book(hold, role, error.usage, error.lost)
+                raise
+            except BudgetExceeded:  # another budget refused the call before it was made
+                hold.settle(Spend())
                 raise
             except (ConfigError, RateLimited, Refused) as error:
                 hold.settle(hold.amount * error.lost)

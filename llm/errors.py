@@ -2,7 +2,8 @@
 
 LLMError
 ├── ConfigError        the user's to mend: unknown spec, missing key, missing extra, missing model file
-├── BudgetExceeded     the run's limit of USD or tokens would be or has been passed
+├── BudgetExceeded     a limit of USD, tokens or steps would be or has been passed
+│   ├── OutOfTime      a limit of wall time is over
 │   └── PriceUnknown   a money budget is set and the model has no price
 ├── ProviderError      the provider failed; after the retries
 │   ├── RateLimited    429
@@ -28,7 +29,11 @@ class ConfigError(LLMError, ValueError):
 
 
 class BudgetExceeded(LLMError):
-    """The run's limit of USD or tokens is reached; no further call is made."""
+    """A limit of USD, tokens or steps is reached; no further call is made."""
+
+
+class OutOfTime(BudgetExceeded):
+    """A limit of wall time is over; a call that was under way then was given up."""
 
 
 class PriceUnknown(BudgetExceeded):

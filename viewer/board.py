@@ -27,6 +27,7 @@ STATE_WORDS = {
     "step_limit": "step limit",
     "bad_replies": "bad replies",
     "budget": "budget spent",
+    "timeout": "time over",
     "model_error": "model failed",
     "machine_lost": "machine lost",
     "interrupted": "interrupted",

@@ -26,7 +26,19 @@ class Order(NamedTuple):
     paths: RunPaths
 
 
-CHANGEABLE = frozenset({"budget_usd", "budget_tokens", "concurrency", "out"})
+LIMITS = frozenset(
+    {
+        "budget_usd",
+        "budget_tokens",
+        "budget_steps",
+        "max_minutes",
+        "rollout_budget_usd",
+        "rollout_budget_tokens",
+        "rollout_max_minutes",
+    }
+)
+"""Fields of a `RunConfig` that only limit what it may take."""
+CHANGEABLE = LIMITS | {"concurrency", "out"}
 """What may be given anew with --resume."""
 
 

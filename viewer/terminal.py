@@ -23,7 +23,14 @@ QUIET_S = 5.0
 """After so many seconds without an event of a rollout its state says how long that has been."""
 LINES_BESIDE_ROWS = 8
 """Lines of the display that are not rollouts: phases, header, blank lines."""
-_STYLES = {"waiting": "dim", "running": "cyan", "done": "green", "fail": "yellow", "step_limit": "yellow"}
+_STYLES = {
+    "waiting": "dim",
+    "running": "cyan",
+    "done": "green",
+    "fail": "yellow",
+    "step_limit": "yellow",
+    "timeout": "yellow",
+}
 
 
 class LiveRun(LiveDisplay):

@@ -14,8 +14,10 @@ from bbon.errors import RunFolderError
 from bbon.models import Models
 from bbon.state import RunState, claimed
 from bbon.types import Fact, RecordedConfig, RolloutBegan, RunConfig, RunEvent, RunResult, StepTaken, Verdict
+from llm.budget import upper_estimate
 from llm.chat import Abilities, Completion, Request, Usage
-from llm.errors import Unavailable
+from llm.errors import PriceUnknown, Unavailable
+from llm.pricing import FREE
 from llm.scripted import Reply, ScriptedModel
 from vm_pool.errors import BootTimeout, ConfigError, MachineLost
 from vm_pool.events import InputEvent, Text
@@ -291,6 +293,61 @@ async def test_the_budget_spans_the_resumed_run_with_what_unanswered_calls_may_h
     assert judge.asked == []
     run.config = run.config.model_copy(update={"budget_tokens": taken + 2 * state.forfeited.tokens})
     assert (await run.go(workers([]), judge, resume=True)).winner == 0
+
+
+async def first_question(folder: Path) -> int:
+    """Most tokens that the first question of these rollouts may take."""
+    asked = workers(["final.txt"])
+    await Run(folder, n=1).go(asked)
+    return upper_estimate(asked.asked[0][1], FREE).tokens
+
+
+async def test_a_rollout_that_hits_its_own_budget_is_judged_as_it_is(make: Callable[..., Run], tmp_path: Path) -> None:
+    room = await first_question(tmp_path / "before")
+    run = make(n=2, rollout_budget_tokens=room + 99)  # the first answer takes 100
+    worker = workers(["wrong.txt", "final.txt"])
+    result = await run.go(worker)
+    assert [r.status for r in result.rollouts] == ["budget"] * 2
+    assert "the budget of this rollout is used up" in result.rollouts[0].reason
+    assert (len(worker.asked), result.error) == (2, None)
+    assert result.winner is not None
+    assert "final.txt" in {Path(d.path).name for d in result.delivered}
+
+
+async def test_a_rollouts_budget_spans_its_sessions(make: Callable[..., Run], tmp_path: Path) -> None:
+    room = await first_question(tmp_path / "before")
+    run = make(n=2, rollout_budget_tokens=room * 4)
+    run.provider = Reviving(files={REPORT: b"words"}, script=run.script)
+    await stop_when(run, workers(["wrong.txt", "final.txt"], hold_s=60), all_began)
+    run.config = run.config.model_copy(update={"rollout_budget_tokens": room + 99})
+    worker = workers([])
+    result = await run.go(worker, resume=True)
+    assert ([r.status for r in result.rollouts], worker.asked) == (["budget"] * 2, [])
+
+
+async def test_the_steps_of_all_rollouts_together_are_limited(make: Callable[..., Run]) -> None:
+    run = make(n=2, budget_steps=3)
+    result = await run.go(workers(["wrong.txt", "final.txt"]))
+    assert sorted(r.status for r in result.rollouts) == ["budget", "done"]
+    assert sum(r.steps for r in result.rollouts) == 3
+    assert result.winner is not None
+
+
+@pytest.mark.parametrize("limit", ["max_minutes", "rollout_max_minutes"])
+async def test_a_rollout_whose_time_is_over_is_judged_as_it_is(make: Callable[..., Run], limit: str) -> None:
+    run = make(n=2, **{limit: 0.01})
+    result = await run.go(workers(["wrong.txt", "final.txt"], hold_s=600))
+    assert [r.status for r in result.rollouts] == ["timeout"] * 2
+    assert "time" in result.rollouts[0].reason
+    assert (result.error, result.winner is not None) == (None, True)
+
+
+async def test_a_rollouts_money_cannot_be_limited_without_a_price(make: Callable[..., Run]) -> None:
+    run = make(n=2, rollout_budget_usd=1)
+    unknown = ScriptedModel([], name="openai:nobody-knows-this-one", abilities=READS)
+    with pytest.raises(PriceUnknown):
+        await run.go(unknown)
+    assert run.provider.booted == []
 
 
 async def stop_when(run: Run, worker: ScriptedModel, enough: Callable[[list[RunEvent]], bool], **more: Any) -> None:

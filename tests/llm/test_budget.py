@@ -209,3 +209,18 @@ def test_the_estimate_is_never_below_one_token_per_byte_plus_the_output(text: st
     estimate = upper_estimate(ask(text, max_tokens), DOLLAR_A_TOKEN)
     assert estimate.tokens >= len(text.encode()) + max_tokens
     assert estimate.usd == pytest.approx(estimate.tokens)
+
+
+async def test_a_call_that_another_budget_refuses_costs_nothing_here() -> None:
+    """A rollout's own budget stands around the run's."""
+    own = Budget(tokens=1000, name="the budget of this rollout")
+    outer = Metered(metered(ScriptedModel([costing(5)]), Budget(tokens=1)), budget=own, ledger=Ledger(), price=FREE)
+    with pytest.raises(BudgetExceeded, match=r"^the budget is used up"):
+        await outer.complete(ask(), role="worker")
+    assert own.spent == Spend()
+
+
+async def test_a_refusal_says_whose_budget_it_was() -> None:
+    model = metered(ScriptedModel([costing(5)]), Budget(tokens=1, name="the budget of this rollout"))
+    with pytest.raises(BudgetExceeded, match=r"^the budget of this rollout is used up"):
+        await model.complete(ask(), role="worker")
