@@ -107,8 +107,9 @@ class _Incoming(io.RawIOBase):
 
 
 class Server:
-    """Serves until `close`. `handler` and `gate` must not raise; `on_idle` is called when the last connection has gone.
+    """Serves until `close`, and closes its listener then.
 
+    `handler` and `gate` must not raise; `on_idle` is called when the last connection has gone.
     `head_s`: seconds from the first byte of a request to the end of its headers. `most`: connections at once.
     """
 
@@ -138,18 +139,22 @@ class Server:
 
     def serve(self) -> None:
         """Accept connections until `close`; one too many is closed at once."""
-        while not self._closed.is_set():
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                # Closed, or out of file descriptors, which passes.
-                self._closed.wait(_PAUSE_S)
-                continue
-            self._serve_one(connection)
+        # Closed by this thread alone: its number might belong to another socket by the time `accept` gets to it.
+        with self._listener:
+            while not self._closed.is_set():
+                try:
+                    connection, _ = self._listener.accept()
+                except OSError:
+                    # Shut down, or out of file descriptors, which passes.
+                    self._closed.wait(_PAUSE_S)
+                    continue
+                self._serve_one(connection)
 
     def close(self) -> None:
+        """Make `serve` return, which closes the listener."""
         self._closed.set()
-        self._listener.close()
+        with contextlib.suppress(OSError):  # closed by now
+            self._listener.shutdown(socket.SHUT_RDWR)
 
     def _serve_one(self, connection: socket.socket) -> None:
         if self._open >= self._most:

@@ -13,6 +13,7 @@ import select
 import socket
 import sys
 import threading
+from collections.abc import Iterator
 
 GREETING_BYTES = 16
 """By which tunnels over TCP begin: the host's name for the machine's present life. In a copy of a machine those of the
@@ -49,17 +50,13 @@ class Relay:
         return threads
 
     def close(self) -> None:
+        """Make the threads of `start` end, which close the listeners."""
         for listener in (self._from_host, self._from_programs):
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
-            listener.close()
 
     def _take_tunnels(self) -> None:
-        while True:
-            try:
-                tunnel = self._from_host.accept()[0]
-            except OSError:
-                return
+        for tunnel in accepted(self._from_host):
             if self._greeted:
                 threading.Thread(target=self._greet, args=(tunnel,), daemon=True).start()
             else:
@@ -83,11 +80,7 @@ class Relay:
         self._tunnels.put((life, tunnel))
 
     def _take_connections(self) -> None:
-        while True:
-            try:
-                connection, _ = self._from_programs.accept()
-            except OSError:
-                return
+        for connection in accepted(self._from_programs):
             threading.Thread(target=self._carry, args=(connection,), daemon=True).start()
 
     def _carry(self, connection: socket.socket) -> None:
@@ -101,6 +94,16 @@ class Relay:
             if life == self._life and not select.select([tunnel], [], [], 0)[0]:
                 return tunnel
             tunnel.close()
+
+
+def accepted(listener: socket.socket) -> Iterator[socket.socket]:
+    """Connections to a listener until it is shut down, and then it is closed.
+
+    Closed here alone: its number might belong to another socket by the time `accept` gets to it.
+    """
+    with listener, contextlib.suppress(OSError):
+        while True:
+            yield listener.accept()[0]
 
 
 def join(one: socket.socket, other: socket.socket) -> None:

@@ -154,6 +154,19 @@ def test_one_connection_too_many_is_closed_and_the_others_go_on(address):
         assert first.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
+def test_a_server_that_is_closed_ends_and_keeps_no_listener(tmp_path):
+    listener = listen_unix(str(tmp_path / "s"))
+    server = Server(listener, echo, on_idle=lambda: None)
+    thread = threading.Thread(target=server.serve, daemon=True)
+    thread.start()
+
+    server.close()
+
+    thread.join(timeout=10)
+    assert not thread.is_alive()
+    assert listener.fileno() == -1
+
+
 def test_the_server_is_told_when_the_last_client_has_gone(address, idle):
     talk(address, b"GET / HTTP/1.1\r\n\r\n")
     assert idle.wait(5)

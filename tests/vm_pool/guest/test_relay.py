@@ -67,7 +67,7 @@ def test_what_a_program_sends_comes_out_of_a_tunnel_without_its_greeting_and_bac
 def test_a_tunnel_of_an_earlier_life_is_not_used_though_it_seems_open() -> None:
     listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
     carrying = relay.Relay(*listeners, greeted=True)
-    carrying.start()
+    threads = carrying.start()
     ports = [listener.getsockname()[1] for listener in listeners]
     with connected(ports[0]) as earlier, connected(ports[0]) as present:
         for tunnel, life in ((earlier, FIRST), (present, SECOND)):
@@ -80,6 +80,9 @@ def test_a_tunnel_of_an_earlier_life_is_not_used_though_it_seems_open() -> None:
             assert present.recv(10) == b"GET"
             assert earlier.recv(10) == b""
     carrying.close()
+    for thread in threads:
+        thread.join(timeout=10)
+    assert [listener.fileno() for listener in listeners] == [-1, -1]
 
 
 def test_a_tunnel_without_a_greeting_is_not_used(guest: Guest) -> None:
