@@ -53,6 +53,9 @@ def run(
     ctx: typer.Context,
     instruction: flags.Instruction = None,
     n: flags.N = 4,
+    max_n: flags.MaxN = None,
+    confidence: flags.Confidence = 0.7,
+    stop_hopeless: flags.StopHopeless = False,
     file: flags.Files = None,
     out: flags.Out = None,
     model: flags.Model = "local",
@@ -92,7 +95,10 @@ def run(
         width, height = orders.parse_size(size)
         fields = {
             "instruction": orders.require_instruction(instruction),
-            "n": n,
+            "n": n if "n" in _given(ctx) else orders.rollouts_of(model, n),
+            "max_n": max_n,
+            "confidence": confidence,
+            "stop_hopeless": stop_hopeless,
             "provider": provider,
             "image": image,
             "network": network,

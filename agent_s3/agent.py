@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -31,6 +31,14 @@ log = logging.getLogger(__name__)
 StepListener = Callable[[Step, Frame | None, Frame | None], None]
 """Told of every recorded step, with its frames before and after; must return at once and must not raise."""
 
+StopRule = Callable[[Sequence[Step]], str | None]
+"""Why a rollout is to stop after these steps, though its agent would go on; None: it is not."""
+
+
+def never_stop(_steps: Sequence[Step]) -> str | None:
+    """The rule that lets every rollout go on."""
+    return None
+
 
 async def run_rollout(
     task: Task,
@@ -45,6 +53,7 @@ async def run_rollout(
     resume: bool = False,
     attempt: int = 1,
     limits: Limits = Limits(),  # noqa: B008 - frozen
+    stop: StopRule = never_stop,
 ) -> RolloutResult:
     """Work on a task until the agent says done or fail, or something ends it; every step is on disk as it happens.
 
@@ -61,6 +70,8 @@ async def run_rollout(
         on_step=on_step,
         index=index,
         attempt=attempt,
+        stop=stop,
+        model=model.name,
         request_prefix=f"{paths.root.name}-{index}-{attempt}",
     )
     try:
@@ -111,6 +122,8 @@ class _Rollout:
         on_step: StepListener,
         index: int,
         attempt: int,
+        stop: StopRule,
+        model: str,
         request_prefix: str,
     ) -> None:
         self._worker = worker
@@ -122,6 +135,8 @@ class _Rollout:
         self._on_step = on_step
         self._index = index
         self._attempt = attempt
+        self._stop = stop
+        self._model = model
         self._request_prefix = request_prefix
         self._began = time.perf_counter()
         self._start: RolloutStart | None = None
@@ -170,7 +185,8 @@ class _Rollout:
             return End("bad_replies", f"no usable reply in {bad} steps in a row: {faults[-1].message}")
         if len(steps) >= self._settings.max_steps:
             return End("step_limit", f"not done after {len(steps)} steps")
-        return None
+        reason = self._stop(steps)
+        return None if reason is None else End("stopped", reason)
 
     def _draft(
         self,
@@ -258,6 +274,7 @@ class _Rollout:
             reason=end.reason,
             steps=len(steps),
             attempt=self._attempt,
+            model=self._model,
             usage=total(step.usage for step in steps),
             seconds=round(time.perf_counter() - self._began, 3),
             first=start.first if start else None,

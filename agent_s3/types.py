@@ -195,6 +195,7 @@ RolloutStatus = Literal[
     "done",  # the agent says it is complete
     "fail",  # the agent says it cannot be done
     "step_limit",
+    "stopped",  # it got nowhere while others were done
     "bad_replies",  # the model gave no valid action in a row of steps
     "budget",  # a budget of money, tokens or steps is spent, the run's or the rollout's own
     "timeout",  # a limit of wall time is over, the run's or the rollout's own
@@ -216,6 +217,8 @@ class RolloutResult(Frozen):
     steps: int
     attempt: int = 1
     """2 or more: earlier machines were lost."""
+    model: str = ""
+    """Spec of its worker; empty in records of versions that did not say."""
     usage: Mapping[str, Usage] = {}
     seconds: float
     first: FrameRef | None = None

@@ -6,7 +6,7 @@ finished rollouts are kept, unfinished ones go on on their revived machines, and
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from bbon import models as run_models
 from bbon.deliver import deliver, shortfall
 from bbon.errors import BestOfNError
 from bbon.evidence import COMPARABLE, candidate
+from bbon.growing import affordable, more
 from bbon.judge import judge
 from bbon.limits import check_price
 from bbon.models import Models
@@ -79,13 +80,12 @@ async def run(
 
 
 def _own_pool(config: RunConfig) -> Pool:
-    return Pool(make_provider(config.provider), concurrency=config.concurrency or config.n)
+    return Pool(make_provider(config.provider), concurrency=config.concurrency or max(config.n, config.max_n or 0))
 
 
 async def _corridor(session: Session) -> RunResult:
     with session.state.timed("total"):
-        results = await _roll_out(session)
-        verdict, error = await _judged(session, results)
+        results, verdict, error = await _decided(session)
         delivered = await _delivered(session, results, verdict)
     result = RunResult(
         run_dir=str(session.paths.root),
@@ -96,36 +96,68 @@ async def _corridor(session: Session) -> RunResult:
         delivered=delivered,
         usage=session.ledger.by_role,
         seconds=session.state.state.seconds,
-        model=session.models.worker.name,
+        model=session.models.worker_names,
         error=error or shortfall(delivered),
     )
     write_model(session.paths.result, result)
     return result
 
 
-async def _roll_out(session: Session) -> Mapping[int, RolloutResult]:
-    """Results of all rollouts; those that are not over are run, unless the verdict is there already."""
-    indices = range(session.config.n)
-    if _known_verdict(session) is not None:
-        return {index: read_model(session.paths.rollout(index).result, RolloutResult) for index in indices}
+async def _decided(session: Session) -> tuple[dict[int, RolloutResult], Verdict | None, str | None]:
+    """Results of all rollouts, the verdict and what went wrong; more are run while the judge is unsure."""
+    if known := _known_verdict(session):
+        return _recorded(session), known, None
+    results = await _roll_out(session, range(session.n))
+    verdict, error = await _judged(session, results)
+    while verdict is not None and (extra := _extra(session, verdict)):
+        before = session.n
+        with session.phase("grow", f"{extra} more rollouts: {_doubt(verdict)}"):
+            session.state.update(n=before + extra, earlier=(*session.state.state.earlier, verdict))
+        results |= await _roll_out(session, range(before, session.n))
+        verdict, error = await _judged(session, results)
+    await session.drop_snapshot()
+    if verdict is None and session.state.state.earlier:
+        return (
+            results,
+            session.state.state.earlier[-1],
+            f"{error}; the verdict before the last rollouts were added stands",
+        )
+    return results, verdict and _concluded(session, verdict), error
+
+
+def _recorded(session: Session) -> dict[int, RolloutResult]:
+    return {index: read_model(session.paths.rollout(index).result, RolloutResult) for index in range(session.n)}
+
+
+def _doubt(verdict: Verdict) -> str:
+    return "none was right" if verdict.winner is None else f"the judge is {verdict.confidence:.0%} sure"
+
+
+def _extra(session: Session, verdict: Verdict) -> int:
+    """How many rollouts to add."""
+    config, n = session.config, session.n
+    if config.max_n is None:
+        return 0
+    room = affordable(n, spent=session.budget.spent, usd=config.budget_usd, tokens=config.budget_tokens)
+    return more(verdict, n=n, most=config.max_n, confidence=config.confidence, room=room)
+
+
+async def _roll_out(session: Session, indices: Sequence[int]) -> dict[int, RolloutResult]:
+    """Results of these rollouts; those that are not over are run."""
     left = [state for state in map(session.state.rollout, indices) if not state.over]
     if any(state.machine_id is None for state in left):
         await session.snapshot()
     try:
         with session.phase("rollouts", f"{len(left)} of {len(indices)}"):
-            results = await run_all(session)
+            return await run_all(session, indices)
     finally:
         session.save_usage()
-    await session.drop_snapshot()
-    return results
 
 
 async def _judged(session: Session, results: Mapping[int, RolloutResult]) -> tuple[Verdict | None, str | None]:
-    """The verdict, and what went wrong: without an error-free verdict nothing is written, so a resume tries again."""
-    if known := _known_verdict(session):
-        return known, None
+    """The verdict on these rollouts, and what went wrong."""
     candidates = [_candidate(session, result) for result in results.values() if result.status in COMPARABLE]
-    config, error = session.config, None
+    config = session.config
     try:
         with session.phase("judge", f"{len(candidates)} of {len(results)} rollouts"):
             verdict = await judge(
@@ -141,12 +173,16 @@ async def _judged(session: Session, results: Mapping[int, RolloutResult]) -> tup
         return None, f"no verdict: {failure}"
     finally:
         session.save_usage()
-    if verdict.method == "no_candidate":
-        error = _nothing_to_judge(results)
-    else:
-        write_model(session.paths.verdict, verdict)
-    session.listener(Judged(verdict=verdict))
-    return verdict, error
+    return verdict, _nothing_to_judge(results) if verdict.method == "no_candidate" else None
+
+
+def _concluded(session: Session, verdict: Verdict) -> Verdict:
+    """The verdict with the earlier ones, written and told; where nothing was judged, a resume tries again."""
+    final = verdict.model_copy(update={"earlier": session.state.state.earlier})
+    if final.method != "no_candidate":
+        write_model(session.paths.verdict, final)
+    session.listener(Judged(verdict=final))
+    return final
 
 
 def _known_verdict(session: Session) -> Verdict | None:

@@ -13,6 +13,7 @@ COMPARABLE: Mapping[str, str] = {
     "done": "the agent declared the task done",
     "fail": "the agent declared the task impossible",
     "step_limit": "the agent was stopped at the step limit",
+    "stopped": "the agent was stopped because it got nowhere while others were done",
     "bad_replies": "the agent broke off without a usable reply",
     "budget": "the agent was stopped because the budget was used up",
     "timeout": "the agent was stopped because its time was over",

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from bbon.mixture import model_of, models_of
 from bbon.types import RunConfig
 from llm.budget import Budget, Ledger, Metered, Spend
 from llm.chat import ChatModel
@@ -23,6 +24,19 @@ class Models:
     worker: ChatModel
     narrator: ChatModel
     judge: ChatModel
+    others: tuple[ChatModel, ...] = ()
+    """Further workers of a mixture, which take turns with the first; one that runs several rollouts may stand here
+    several times."""
+
+    def worker_of(self, index: int) -> ChatModel:
+        """Whoever runs this rollout."""
+        every = (self.worker, *self.others)
+        return every[index % len(every)]
+
+    @property
+    def worker_names(self) -> str:
+        """Specs of all workers, each once."""
+        return ", ".join(dict.fromkeys(model.name for model in (self.worker, *self.others)))
 
 
 @asynccontextmanager
@@ -33,12 +47,14 @@ async def opened(config: RunConfig, given: Models | None) -> AsyncGenerator[Mode
         return
     settings = Settings()
     async with AsyncExitStack() as stack:
+        first, *others = models_of(config.model)
+        narrator, judge = config.narrator or first, config.judge or first
         known: dict[str, ChatModel] = {}
-        for spec in (config.model, config.narrator or config.model, config.judge or config.model):
+        for spec in (first, *others, narrator, judge):
             if spec not in known:
                 known[spec] = open_model(spec, settings=settings)
                 stack.push_async_callback(known[spec].aclose)
-        yield Models(known[config.model], known[config.narrator or config.model], known[config.judge or config.model])
+        yield Models(known[first], known[narrator], known[judge], tuple(known[spec] for spec in others))
 
 
 def budget_of(config: RunConfig, ledger: Ledger, forfeited: Spend) -> Budget:
@@ -49,9 +65,10 @@ def budget_of(config: RunConfig, ledger: Ledger, forfeited: Spend) -> Budget:
 def metered(models: Models, budget: Budget, ledger: Ledger) -> Models:
     """The same models under one budget. Raises: `PriceUnknown` when money is limited and a model has no price."""
     made: dict[int, ChatModel] = {}
-    for model in (models.worker, models.narrator, models.judge):
+    for model in (models.worker, models.narrator, models.judge, *models.others):
         made.setdefault(id(model), Metered(model, budget=budget, ledger=ledger, price=known_price(model)))
-    return Models(made[id(models.worker)], made[id(models.narrator)], made[id(models.judge)])
+    others = tuple(made[id(model)] for model in models.others)
+    return Models(made[id(models.worker)], made[id(models.narrator)], made[id(models.judge)], others)
 
 
 def known_price(model: ChatModel) -> Price | None:
@@ -62,7 +79,8 @@ def known_price(model: ChatModel) -> Price | None:
         return None
 
 
-def worker_temperature(config: RunConfig) -> float | None:
+def worker_temperature(config: RunConfig, index: int) -> float | None:
+    """Of the worker of one rollout; None: its provider's default."""
     if config.temperature is not None:
         return config.temperature
-    return LOCAL_TEMPERATURE if parse_spec(config.model).provider == "local" else None
+    return LOCAL_TEMPERATURE if parse_spec(model_of(config.model, index)).provider == "local" else None

@@ -3,17 +3,18 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NamedTuple, cast
 
-from agent_s3.agent import run_rollout
+from agent_s3.agent import StopRule, never_stop, run_rollout
 from agent_s3.paths import RolloutPaths
 from agent_s3.record import RecordError, read_lines, read_model, write_model
 from agent_s3.settings import AgentSettings
 from agent_s3.types import RolloutResult, RolloutStatus, Step, Task
 from bbon.deliver import export
 from bbon.evidence import COMPARABLE
+from bbon.hopeless import hopeless
 from bbon.models import worker_temperature
 from bbon.narrator import Narrator
 from bbon.session import Session
@@ -29,12 +30,12 @@ MOST_ATTEMPTS = 3
 """Of one rollout in one session: the first, and two more on fresh machines when machines are lost."""
 
 
-async def run_all(session: Session) -> dict[int, RolloutResult]:
-    """All rollouts that are not over yet; results of all by index. Raises: `asyncio.CancelledError`."""
-    places = asyncio.Semaphore(session.config.concurrency or session.config.n)
+async def run_all(session: Session, indices: Sequence[int]) -> dict[int, RolloutResult]:
+    """These rollouts, as far as they are not over yet; results of all by index. Raises: `asyncio.CancelledError`."""
+    places = asyncio.Semaphore(session.config.concurrency or max(1, len(indices)))
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_guarded(session, index, places)) for index in range(session.config.n)]
-    return {index: task.result() for index, task in enumerate(tasks)}
+        tasks = {index: group.create_task(_guarded(session, index, places)) for index in indices}
+    return {index: task.result() for index, task in tasks.items()}
 
 
 async def _guarded(session: Session, index: int, places: asyncio.Semaphore) -> RolloutResult:
@@ -46,6 +47,8 @@ async def _guarded(session: Session, index: int, places: asyncio.Semaphore) -> R
     except Exception as error:
         log.exception("rollout %d broke down", index)
         result = _without_steps(session, index, "crashed", _first(error), began)
+    if result.status == "done":
+        session.done.add(index)
     session.listener(RolloutOver(result=result))
     return result
 
@@ -109,7 +112,14 @@ async def _attempt(session: Session, index: int, start: _Start) -> RolloutResult
     if start.revived is None:
         _put_aside(paths)
     async with _narrator(session, index).working() as narrator, _machine(session, index, start) as machine:
-        session.listener(RolloutBegan(rollout=index, machine_id=machine.info.machine_id, attempt=start.attempt))
+        session.listener(
+            RolloutBegan(
+                rollout=index,
+                machine_id=machine.info.machine_id,
+                attempt=start.attempt,
+                model=session.models.worker_of(index).name,
+            )
+        )
         result = await _run(session, index, start, machine, narrator)
         return await _finished(session, machine, result)
 
@@ -183,7 +193,7 @@ async def _run(session: Session, index: int, start: _Start, machine: Machine, na
         session.listener(StepTaken(rollout=index, step=step))
         narrator.on_step(step, before, after)
 
-    limits = session.limits.of_rollout(session.models.worker, session.paths.rollout(index))
+    limits = session.limits.of_rollout(session.models.worker_of(index), session.paths.rollout(index))
     result = await run_rollout(
         Task(id=session.run_id, instruction=session.config.instruction),
         machine,
@@ -191,11 +201,12 @@ async def _run(session: Session, index: int, start: _Start, machine: Machine, na
         index=index,
         paths=session.paths,
         frames=session.frames,
-        settings=_settings(session),
+        settings=_settings(session, index),
         on_step=on_step,
         resume=start.revived is not None,
         attempt=start.attempt,
         limits=limits.limits,
+        stop=_stop_rule(session),
     )
     _tell_the_rest(narrator, session.paths.rollout(index))
     return result
@@ -209,7 +220,14 @@ def _tell_the_rest(narrator: Narrator, paths: RolloutPaths) -> None:
         log.exception("the rest of %s was not narrated", paths.trajectory)
 
 
-def _settings(session: Session) -> AgentSettings:
+def _stop_rule(session: Session) -> StopRule:
+    """Nobody is stopped before another rollout is done: a slow one may be the only one that gets there."""
+    if not session.config.stop_hopeless:
+        return never_stop
+    return lambda steps: hopeless(steps) if session.done else None
+
+
+def _settings(session: Session, index: int) -> AgentSettings:
     config = session.config
     return AgentSettings(
         observe=config.observe,
@@ -217,7 +235,7 @@ def _settings(session: Session) -> AgentSettings:
         images_kept=config.images_kept,
         reflection=config.reflection,
         reflection_beside=config.reflection_beside,
-        temperature=worker_temperature(config),
+        temperature=worker_temperature(config, index),
         seed=config.seed,
     )
 
@@ -258,6 +276,7 @@ def _without_steps(
         reason=str(error) or type(error).__name__,
         steps=0,
         attempt=attempt,
+        model=session.models.worker_of(index).name,
         seconds=round(time.perf_counter() - began, 3),
     )
     try:

@@ -50,6 +50,8 @@ class Session:
     pool: Pool
     state: StateFile
     frames: FrameStore
+    done: set[int] = field(default_factory=set[int])
+    """Rollouts of this session whose agent declared the task done."""
     _making: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -60,6 +62,11 @@ class Session:
     def limits(self) -> RunLimits:
         """Of all rollouts together; their time begins when the first one asks."""
         return RunLimits.begin(self.config, self.paths, seconds=self.state.state.seconds.get("rollouts", 0.0))
+
+    @property
+    def n(self) -> int:
+        """How many rollouts there are by now."""
+        return self.state.state.n or self.config.n
 
     @contextmanager
     def phase(self, name: str, detail: str = "") -> Generator[None]:

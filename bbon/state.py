@@ -12,7 +12,7 @@ from agent_s3.paths import RunPaths
 from agent_s3.record import read_model, write_model
 from agent_s3.types import SCHEMA_VERSION
 from bbon.errors import RunFolderError
-from bbon.types import Frozen
+from bbon.types import Frozen, Verdict
 from llm.budget import Spend
 from llm.chat import Usage
 from vm_pool.provider import Snapshot
@@ -56,6 +56,10 @@ class RunState(Frozen):
     schema_version: int = SCHEMA_VERSION
     snapshot: Snapshot | None = None
     """What rollouts are forked from; None: not taken yet, or dropped."""
+    n: int | None = None
+    """How many rollouts there are by now; None: as many as the run began with."""
+    earlier: tuple[Verdict, ...] = ()
+    """On fewer rollouts, see `Verdict.earlier`."""
     rollouts: Mapping[int, RolloutState] = {}
     usage: Mapping[str, Usage] = {}
     """By role, so that a budget holds over the whole run."""

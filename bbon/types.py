@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from agent_s3.settings import ReflectionPolicy
 from agent_s3.types import SCHEMA_VERSION, FrameRef, RolloutResult, Step
@@ -26,6 +26,12 @@ class RunConfig(Frozen):
     instruction: str = Field(min_length=1)
     n: int = Field(default=4, ge=1, le=32)
     """How many rollouts."""
+    max_n: int | None = Field(default=None, ge=1, le=32)
+    """Up to how many while the judge is unsure; None: no more than `n`. See `bbon.growing`."""
+    confidence: float = Field(default=0.7, ge=0, le=1)
+    """The judge is unsure when it chooses none or is less sure than this; only with `max_n`."""
+    stop_hopeless: bool = False
+    """Stop rollouts that get nowhere once another one is done. See `bbon.hopeless`."""
     provider: str = "sandbox"
     image: str = "desktop"
     network: str = "none"
@@ -33,11 +39,11 @@ class RunConfig(Frozen):
     width: int = Field(default=1920, ge=320, le=7680)
     height: int = Field(default=1080, ge=240, le=4320)
     model: str = "local"
-    """Model spec of the worker, see `llm.registry`."""
+    """Model spec of the worker, see `llm.registry`, or a mixture, see `bbon.mixture`."""
     judge: str | None = None
-    """Model spec of the judge; None: the worker's."""
+    """Model spec of the judge; None: the worker's, of a mixture the first one's."""
     narrator: str | None = None
-    """Model spec of the narrator; None: the worker's."""
+    """Model spec of the narrator; None: the worker's, of a mixture the first one's."""
     temperature: float | None = Field(default=None, ge=0, le=2)
     """Of the workers; None: 0.7 for the local model, else the provider's default."""
     observe: ObservationMode | None = None
@@ -73,6 +79,13 @@ class RunConfig(Frozen):
     """Names in the run's `inputs/` that are put into the desktop's Documents folder."""
     out: str | None = None
     """Folder on this host that receives the winner's changed files; None: they stay in the run folder."""
+
+    @field_validator("max_n")
+    @classmethod
+    def _grows(cls, max_n: int | None, info: ValidationInfo) -> int | None:
+        if max_n is not None and max_n < info.data.get("n", 1):
+            raise ValueError(f"{max_n} is fewer than the {info.data['n']} rollouts at the start")
+        return max_n
 
 
 class RecordedConfig(RunConfig):
@@ -166,6 +179,9 @@ class Verdict(Frozen):
     ballots: tuple[Ballot, ...] = ()
     model: str = ""
     usage: Usage = Usage()
+    """Of this verdict; what `earlier` ones took is with them."""
+    earlier: tuple["Verdict", ...] = ()
+    """On fewer rollouts, when the judge was unsure and more were run; oldest first."""
 
 
 class Delivered(Frozen):
@@ -197,7 +213,7 @@ class RunResult(Frozen):
     seconds: Mapping[str, float]
     """By phase: image, boot, setup, snapshot, fork, rollouts, judge, deliver, total."""
     model: str
-    """Spec of the worker model; `scripted:...` marks a run that no model decided."""
+    """Spec of the worker model, of a mixture all of them; `scripted:...` marks a run that no model decided."""
     error: str | None = None
 
 
@@ -212,6 +228,8 @@ class RolloutBegan(Frozen):
     rollout: int
     machine_id: str
     attempt: int
+    model: str = ""
+    """Of its worker."""
 
 
 class StepTaken(Frozen):

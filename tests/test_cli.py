@@ -129,6 +129,8 @@ def test_every_flag_reaches_the_run() -> None:
         "--temperature": "0.3",
         "--concurrency": "2",
         "--votes": "3",
+        "--max-n": "9",
+        "--confidence": "0.8",
         "--size": "1280x720",
         "--seed": "5",
         "--out": "results",
@@ -136,7 +138,8 @@ def test_every_flag_reaches_the_run() -> None:
         "--run-dir": "here",
     }
 
-    _, double = call("run", "Sum it", "--reflection-first", *(word for pair in flags.items() for word in pair))
+    switches = ("--reflection-first", "--stop-hopeless")
+    _, double = call("run", "Sum it", *switches, *(word for pair in flags.items() for word in pair))
 
     config, paths, _ = double.calls[0]
     assert config == RunConfig(
@@ -159,6 +162,9 @@ def test_every_flag_reaches_the_run() -> None:
         temperature=0.3,
         concurrency=2,
         votes=3,
+        max_n=9,
+        confidence=0.8,
+        stop_hopeless=True,
         width=1280,
         height=720,
         seed=5,
@@ -167,6 +173,19 @@ def test_every_flag_reaches_the_run() -> None:
     )
     assert (paths.inputs / "in.csv").read_text() == "a,b\n"
     assert paths.root == Path("here")
+
+
+def test_a_mixture_counts_the_rollouts_unless_told() -> None:
+    mixture = "2xopenai:gpt-5,3xanthropic:claude-opus-5-5"
+    for argv, n in (((), 5), (("-n", "4"), 4)):
+        _, double = call("run", "Sum it", "--model", mixture, *argv)
+        assert (double.calls[0][0].n, double.calls[0][0].model) == (n, mixture)
+
+
+def test_fewer_rollouts_at_most_than_at_the_start_are_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    code, double = call("run", "Sum it", "-n", "4", "--max-n", "2")
+    assert (code, double.calls) == (2, [])
+    assert "--max-n" in capsys.readouterr().err
 
 
 def test_json_prints_one_result_and_nothing_else_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:

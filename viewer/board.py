@@ -25,6 +25,7 @@ STATE_WORDS = {
     "done": "says done",
     "fail": "gave up",
     "step_limit": "step limit",
+    "stopped": "got nowhere",
     "bad_replies": "bad replies",
     "budget": "budget spent",
     "timeout": "time over",
@@ -83,8 +84,14 @@ def new_board(n: int, now: float) -> Board:
 
 
 def advance(board: Board, event: RunEvent, now: float) -> Board:
-    """The board after one more event. Events of rollouts that the board does not know change nothing."""
+    """The board after one more event.
+
+    A rollout that was added to the run gets a row when it begins; other events of unknown ones change nothing.
+    """
     match event:
+        case RolloutBegan() if event.rollout >= len(board.rows):
+            added = tuple(Row(index) for index in range(len(board.rows), event.rollout + 1))
+            return _with_row(replace(board, rows=(*board.rows, *added)), event.rollout, event, now)
         case PhaseBegan():
             return replace(board, phases=(*board.phases, Phase(plain(event.name), plain(event.detail), now)))
         case Judged():

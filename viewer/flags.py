@@ -7,9 +7,19 @@ from typer import Argument, Option
 
 Instruction = Annotated[str | None, Argument(help="The task, in words.", metavar="INSTRUCTION")]
 N = Annotated[int, Option("-n", min=1, max=32, metavar="N", help="How many rollouts.")]
+MaxN = Annotated[
+    int | None,
+    Option(min=1, max=32, metavar="M", help="Add rollouts up to M while the judge is unsure and the budget allows."),
+]
+Confidence = Annotated[float, Option(min=0, max=1, help="With --max-n: the judge is unsure below this, or at none.")]
+StopHopeless = Annotated[
+    bool, Option("--stop-hopeless", help="Stop rollouts that get nowhere once another one is done.")
+]
 Files = Annotated[list[Path] | None, Option("--file", metavar="PATH", help="Put into Documents; repeatable.")]
 Out = Annotated[Path | None, Option(help="Folder that receives the winner's changed files.")]
-Model = Annotated[str, Option(help="Worker: local, openai:NAME, anthropic:NAME, scripted:FILE; see model ls.")]
+Model = Annotated[
+    str, Option(help="Worker: local, openai:NAME, anthropic:NAME, scripted:FILE; or a mixture: 2xSPEC,2xSPEC.")
+]
 Judge = Annotated[str | None, Option(help="Model of the judge. Default: the worker's.")]
 Narrator = Annotated[str | None, Option(help="Model of the narrator. Default: the worker's.")]
 Votes = Annotated[

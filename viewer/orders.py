@@ -70,6 +70,13 @@ def _flag(name: str) -> str:
     return "-n" if name == "n" else f"--{name.replace('_', '-')}"
 
 
+def rollouts_of(model: str, n: int) -> int:
+    """How many rollouts a mixture of models counts; `n` for a single model. Raises: `ConfigError` of `llm.errors`."""
+    from bbon.mixture import is_mixture, models_of
+
+    return len(models_of(model)) if is_mixture(model) else n
+
+
 def parse_size(text: str) -> tuple[int, int]:
     """`1920x1080` as width and height in pixels. Raises: `UserMistake`."""
     match = re.fullmatch(r"(\d{3,4})[xX×](\d{3,4})", text.strip())
@@ -93,6 +100,7 @@ def build_config(fields: Mapping[str, Any], command: str = "run") -> RunConfig:
     Raises: `UserMistake` naming the first field that is out of range, `ConfigError` of `llm.errors` for a model
     spec and of `vm_pool.errors` for a provider or a network.
     """
+    from bbon.mixture import models_of
     from llm.registry import parse_spec
     from vm_pool.network import parse_network
     from vm_pool.providers import check_known
@@ -104,7 +112,8 @@ def build_config(fields: Mapping[str, Any], command: str = "run") -> RunConfig:
         name = str(first["loc"][0])
         flag = "--size, " + name if name in ("width", "height") else _flag(name)
         raise UserMistake(f"{flag}: {first['msg']}; see agent-s3 {command} -h") from error
-    for spec in (config.model, config.judge, config.narrator):
+    models_of(config.model)
+    for spec in (config.judge, config.narrator):
         if spec is not None:
             parse_spec(spec)
     check_known(config.provider)

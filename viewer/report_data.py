@@ -15,6 +15,9 @@ from bbon.types import Citation, Fact, RecordedConfig, RunResult, Verdict
 from llm.chat import Usage
 from vm_pool.types import FileChange
 
+MOST_ROLLOUTS = 32
+"""More than that no run has; a folder with a larger number is not ours."""
+
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
@@ -108,8 +111,15 @@ def load(paths: RunPaths) -> RunRecord:
     problems: list[str] = []
     result = _optional(paths.result, RunResult, problems)
     verdict = _optional(paths.verdict, Verdict, problems) or (result.verdict if result else None)
-    rollouts = tuple(_rollout(index, paths.rollout(index), problems) for index in range(config.n))
+    rollouts = tuple(_rollout(index, paths.rollout(index), problems) for index in range(_count(paths, config.n)))
     return RunRecord(paths, config, rollouts, verdict, result, tuple(problems))
+
+
+def _count(paths: RunPaths, n: int) -> int:
+    """How many rollouts there are: those that the run began with, and those that were added."""
+    folders = paths.rollout(0).root.parent
+    names = [entry.name for entry in folders.iterdir()] if folders.is_dir() else []
+    return max([n, *(int(name) + 1 for name in names if name.isdecimal() and int(name) < MOST_ROLLOUTS)])
 
 
 def _rollout(index: int, paths: RolloutPaths, problems: list[str]) -> RolloutRecord:

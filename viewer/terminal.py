@@ -30,6 +30,7 @@ _STYLES = {
     "fail": "yellow",
     "step_limit": "yellow",
     "timeout": "yellow",
+    "stopped": "yellow",
 }
 
 
@@ -60,7 +61,8 @@ def event_lines(event: RunEvent) -> list[str]:
             return [plain(f"{event.name}: {event.detail}" if event.detail else event.name)]
         case RolloutBegan():
             again = f", attempt {event.attempt}" if event.attempt > 1 else ""
-            return [plain(f"rollout {event.rollout}: started on {event.machine_id}{again}")]
+            by = f" with {event.model}" if event.model else ""
+            return [plain(f"rollout {event.rollout}: started on {event.machine_id}{by}{again}")]
         case StepTaken():
             return [f"rollout {event.rollout} step {event.step.index}: {step_words(event.step)}"]
         case FactsFound():

@@ -72,6 +72,12 @@ def test_an_event_of_an_unknown_rollout_changes_nothing() -> None:
     assert after(StepTaken(rollout=9, step=step(0))) == new_board(2, 0.0)
 
 
+def test_a_rollout_that_was_added_gets_a_row_when_it_begins() -> None:
+    rows = after(RolloutBegan(rollout=3, machine_id="m", attempt=1)).rows
+
+    assert [(row.index, row.state) for row in rows] == [(0, "waiting"), (1, "waiting"), (2, "waiting"), (3, "running")]
+
+
 def test_a_failed_step_says_why() -> None:
     error = StepError(kind="not_found", message="no such button")
 

@@ -1,0 +1,36 @@
+"""Whether a run that is not sure gets more rollouts, and how many. Pure.
+
+Source: adaptive sampling until an answer is agreed on saves most samples at equal quality (arXiv 2305.11860); here the
+judge's own confidence takes the place of agreement, as no two rollouts need to end alike.
+"""
+
+from bbon.types import Verdict
+from llm.budget import Spend
+
+BATCH = 3
+"""Rollouts added at a time: side by side they take the time of one, but each batch is another question to the judge."""
+
+
+def unsure(verdict: Verdict, confidence: float) -> bool:
+    """Whether a verdict asks for more rollouts: none was right, or the judge was less sure than `confidence`.
+
+    Where nothing could be judged, machines or models failed; more of the same would not mend that.
+    """
+    return verdict.method != "no_candidate" and (verdict.winner is None or verdict.confidence < confidence)
+
+
+def affordable(n: int, *, spent: Spend, usd: float | None, tokens: int | None) -> int | None:
+    """How many rollouts the rest of the budget pays, at what `n` took on average with all else; None: no limit."""
+    rooms = [
+        int((limit - used) // (used / n)) if used else n
+        for limit, used in ((usd, spent.usd), (tokens, spent.tokens))
+        if limit is not None
+    ]
+    return max(0, min(rooms)) if rooms else None
+
+
+def more(verdict: Verdict, *, n: int, most: int, confidence: float, room: int | None) -> int:
+    """How many rollouts to add to `n`; `room`: how many can be paid, None for any number."""
+    if not unsure(verdict, confidence):
+        return 0
+    return max(0, min(BATCH, most - n, BATCH if room is None else room))
