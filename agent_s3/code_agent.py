@@ -119,7 +119,7 @@ class CodeAgent:
                 case Snippet():
                     turn = await self._run(reply, f"{request_id}.{len(turns)}")
                     turns.append(turn)
-                    messages.append(Message.of("user", self._result(turn, turns)))
+                    messages.append(Message.of("user", TextPart(self._result(turn, turns), cache=True)))
                 case str():
                     bad += 1
                     if bad >= self._settings.max_replies:

@@ -1,13 +1,15 @@
 """The worker's messages, built afresh from the recorded steps: the same live and after a resume. Pure.
 
-All text is kept, and the newest K pictures. The element list is kept only for the newest observation, since its
-numbers mean nothing later. Only when the model's context would overflow are the oldest steps told in a line each.
+In the order that providers' caches want: rules and task first, then what happened, growing at its end, and last the
+state of the desktop, which is shown once only, since the numbers of its elements mean nothing later. All text is kept,
+and the newest pictures, as far as the model's context goes: see `agent_s3.context`.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from agent_s3 import context
 from agent_s3.actions import Action, SaveToKnowledge
 from agent_s3.elements import squeeze
 from agent_s3.prompt import render
@@ -16,8 +18,6 @@ from agent_s3.types import FrameRef, Step
 from agent_s3.words import action_words, code_words, delta_words
 from llm.chat import ImagePart, Message, Part, TextPart, ToolCall, ToolResult
 
-_CHARACTERS_PER_TOKEN = 3.2
-"""On the safe side for English and code."""
 _MESSAGE_SHOWN = 1000
 
 
@@ -46,29 +46,81 @@ def messages(
 ) -> tuple[Message, ...]:
     """The conversation so far; its last message asks for the next action.
 
-    `pictures` holds PNG files by sha256; a picture that is not in it is left out, and so are all but the newest
-    `images_kept` turns' pictures.
+    `pictures` holds PNG files by sha256; a picture that is not in it is left out, and so are those of turns before the
+    newest `images_kept`, some a few steps before they would have to be. `context_tokens` is what all of it may take.
     """
     steps = [step for step in steps if not (step.error and step.error.kind == "model" and step.action is None)]
-    room = int(context_tokens * _CHARACTERS_PER_TOKEN * 0.8) - len(system) - len(now.state)
-    told = _first_told(steps, room=room - sum(len(m.text) for m in examples))
-    out = [Message.of("system", TextPart(system, cache=True)), *examples]
-    opening: list[Part] = [TextPart(_opening(task, steps[:told]))]
-    pictured = len(steps) + 1 - images_kept
-    for index, step in enumerate(steps[told:], start=told):
-        before = step.before.sha256 if step.before and index >= pictured else None
-        out.append(Message("user", (*opening, *_reflection(step.reflection), *_picture(before, pictures))))
-        out.append(_assistant(step, as_tools=as_tools))
-        opening = [_outcome(step, as_tools=as_tools)]
-    latest = (*opening, *_reflection(now.reflection), TextPart(now.state), *_picture(now.picture, pictures))
-    out.append(Message("user", latest))
-    return tuple(out)
+    head = [Message.of("system", TextPart(system, cache=True)), *examples]
+    turns = [_Turn.of(step, as_tools=as_tools) for step in steps]
+    pictured = context.first_pictured(len(steps) + 1, _kept(steps, images_kept, context_tokens))
+    told = _first_told(turns, head, task, now, steps[pictured:], context_tokens)
+    opening: tuple[Part, ...] = (TextPart(_opening(task, steps[:told], context_tokens)),)
+    out: list[Message] = []
+    for index, turn in enumerate(turns[told:], start=told):
+        shown = turn.picture if index >= pictured else None
+        out += [Message("user", (*opening, *turn.said, *_picture(shown, pictures))), turn.decided]
+        opening = (turn.outcome,)
+    newest = Message("user", (*opening, *_reflection(now.reflection), *_picture(now.picture, pictures)))
+    return (*head, *_marked([*out, newest], state=now.state))
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """A step as it is told: what the model was shown before it decided, the decision, and what came of it."""
+
+    said: tuple[Part, ...]
+    picture: str | None
+    decided: Message
+    outcome: Part
+
+    @classmethod
+    def of(cls, step: Step, *, as_tools: bool) -> "_Turn":
+        return cls(
+            said=_reflection(step.reflection),
+            picture=step.before.sha256 if step.before else None,
+            decided=_assistant(step, as_tools=as_tools),
+            outcome=_outcome(step, as_tools=as_tools),
+        )
+
+    @property
+    def tokens(self) -> int:
+        return context.message_tokens([Message("user", (*self.said, self.outcome)), self.decided])
+
+
+def _kept(steps: Sequence[Step], images_kept: int, context_tokens: int) -> int:
+    each = max((context.picture_tokens(s.before.width, s.before.height) for s in steps if s.before), default=0)
+    return context.pictures_that_fit(images_kept, each=each, context=context_tokens)
+
+
+def _first_told(
+    turns: Sequence[_Turn], head: Sequence[Message], task: str, now: Now, pictured: Sequence[Step], context_tokens: int
+) -> int:
+    """Index of the oldest step that is told in full."""
+    pictures = sum(context.picture_tokens(s.before.width, s.before.height) for s in pictured if s.before)
+    fixed = context.message_tokens([*head, Message.of("user", task)])
+    state = context.text_tokens(now.state + (now.reflection or ""))
+    room = context.room_for_steps(context_tokens, fixed=fixed, state=state, pictures=pictures)
+    return context.first_told([turn.tokens for turn in turns], room)
+
+
+def _marked(turns: Sequence[Message], *, state: str) -> list[Message]:
+    """The turns with the state at their end, and a mark where a cache can end: task, last turn and this one.
+
+    What comes before the state is the beginning of the next question; the state is not.
+    """
+    out = list(turns)
+    for index in {0, max(0, len(out) - 3), len(out) - 1}:
+        last = out[index].parts[-1] if out[index].parts else None
+        if last is not None and not isinstance(last, ToolCall):
+            out[index] = Message("user", (*out[index].parts[:-1], replace(last, cache=True)))
+    out[-1] = Message("user", (*out[-1].parts, TextPart(state)))
+    return out
 
 
 def pictures_wanted(steps: Sequence[Step], now: FrameRef | None, *, keep: int) -> dict[str, FrameRef]:
-    """The pictures of the newest `keep` turns, the current one included, by sha256."""
+    """The pictures that `messages` may show, the current one included, by sha256."""
     turns = [step.before for step in steps] + [now]
-    return {ref.sha256: ref for ref in turns[-keep:] if ref is not None}
+    return {ref.sha256: ref for ref in turns[context.first_pictured(len(turns), keep) :] if ref is not None}
 
 
 def reply_text(action: Action, thought: str) -> str:
@@ -91,24 +143,16 @@ def outcome_words(step: Step) -> str:
     return "\n".join(parts) or "No change could be observed."
 
 
-def _opening(task: str, untold: Sequence[Step]) -> str:
+def _opening(task: str, untold: Sequence[Step], context_tokens: int) -> str:
     if not untold:
         return f"Task: {task}"
-    return f"Task: {task}\nEarlier steps:\n" + "\n".join(_one_line(step) for step in untold)
+    lines = context.lines_that_fit([_one_line(step) for step in untold], context_tokens)
+    return f"Task: {task}\nEarlier steps:\n" + "\n".join(lines)
 
 
 def _one_line(step: Step) -> str:
     did = action_words(step.action) if step.action else "no usable reply"
     return f"{step.index + 1}. {did}" + (f" ({step.error.kind})" if step.error else "")
-
-
-def _first_told(steps: Sequence[Step], *, room: int) -> int:
-    """Index of the oldest step that still fits into `room` characters in full."""
-    for index in range(len(steps) - 1, -1, -1):
-        room -= len(steps[index].thought) + len(steps[index].reply) // 2 + len(outcome_words(steps[index])) + 100
-        if room < 0:
-            return index + 1
-    return 0
 
 
 def _assistant(step: Step, *, as_tools: bool) -> Message:

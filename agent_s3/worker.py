@@ -1,10 +1,12 @@
 """The worker of one rollout: what the model is shown, what it decides, and how that is carried out."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
 from agent_s3.actions import Action, SaveToKnowledge
 from agent_s3.code_agent import CodeAgent, CodeOutcome
+from agent_s3.context import tool_tokens
 from agent_s3.decide import Decision, decide, uses_tools
 from agent_s3.elements import squeeze
 from agent_s3.execute import Executed, Hands, execute
@@ -18,16 +20,20 @@ from agent_s3.observation import Observation
 from agent_s3.prompt import render, turns
 from agent_s3.record import FrameStore
 from agent_s3.reflection import Reflector
-from agent_s3.schema import ActionType, name_of, offered, signatures
+from agent_s3.schema import ActionType, name_of, offered, signatures, tools
 from agent_s3.settings import AgentSettings
 from agent_s3.tally import Tally
 from agent_s3.types import Grounding, Step, StepError, Task
 from llm.chat import ChatModel, Message
-from llm.errors import LLMError
+from llm.errors import ContextTooLong, LLMError
 from vm_pool.errors import GuestError, GuestTimeout
 from vm_pool.machine import Machine
 from vm_pool.types import Window
 
+log = logging.getLogger(__name__)
+
+_LESS_OF_THE_PAST, _LEAST = (1.0, 0.5), 0.2
+"""Shares of the context that are tried one after the other."""
 _WINDOWS_TOLD = 12
 _TITLE_SHOWN = 120
 
@@ -71,21 +77,31 @@ class Worker:
             with tally.phase("reflect"):
                 said = await self._reflector.before(steps, before.ref, tally)
             with tally.phase("decide"):
-                asked = await self._messages(steps, before, said)
                 async with self._reflector.beside(steps, before.ref, tally) as musing:
-                    decision = await self._ask(asked, len(steps), tally)
+                    decision = await self._ask(steps, before, said, tally)
                     reflected = await musing
         except LLMError as error:
             return Decision(None, error=StepError(kind="model", message=str(error)), reflection=said, fatal=error)
         return replace(decision, reflection=said, reflected=reflected)
 
-    async def _ask(self, asked: tuple[Message, ...], step: int, tally: Tally) -> Decision:
+    async def _ask(self, steps: Sequence[Step], before: Observation, said: str | None, tally: Tally) -> Decision:
+        """Ask for the next action; with less of the past when the provider counts more tokens than we did."""
+        for share in _LESS_OF_THE_PAST:
+            try:
+                return await self._ask_with(steps, before, said, tally, share=share)
+            except ContextTooLong as error:
+                log.warning("step %d: leaving out more of the past: %s", len(steps), error)
+        return await self._ask_with(steps, before, said, tally, share=_LEAST)
+
+    async def _ask_with(
+        self, steps: Sequence[Step], before: Observation, said: str | None, tally: Tally, *, share: float
+    ) -> Decision:
         return await decide(
             self._model,
-            asked,
+            await self._messages(steps, before, said, share),
             self._actions,
             settings=self._settings,
-            seed=self._seed(step),
+            seed=self._seed(len(steps)),
             as_tools=self._as_tools,
             tally=tally,
         )
@@ -133,9 +149,12 @@ class Worker:
     def _shows_pictures(self) -> bool:
         return self._mode != "a11y"
 
-    async def _messages(self, steps: Sequence[Step], before: Observation, said: str | None) -> tuple[Message, ...]:
+    async def _messages(
+        self, steps: Sequence[Step], before: Observation, said: str | None, share: float
+    ) -> tuple[Message, ...]:
         current = before.ref.sha256 if before.ref and self._shows_pictures else None
         abilities = self._model.abilities
+        room = abilities.context_tokens - self._settings.reply_tokens(abilities) - self._tool_tokens()
         return messages(
             system=self._system(),
             task=self._task.instruction,
@@ -145,8 +164,11 @@ class Worker:
             images_kept=self._images_kept,
             as_tools=self._as_tools,
             examples=self._examples(),
-            context_tokens=abilities.context_tokens - self._settings.reply_tokens(abilities),
+            context_tokens=int(room * share),
         )
+
+    def _tool_tokens(self) -> int:
+        return tool_tokens(tools(self._actions)) if self._as_tools else 0
 
     async def _pictures(self, steps: Sequence[Step], before: Observation) -> dict[str, bytes]:
         """The PNG files of the newest screens by sha256; none for a model without eyes."""

@@ -191,17 +191,17 @@ def _blocks(parts: Sequence[Part]) -> list[dict[str, Any]]:
 
 
 def _block(part: Part) -> dict[str, Any]:
+    mark = {"cache_control": {"type": "ephemeral"}} if not isinstance(part, ToolCall) and part.cache else {}
     match part:
         case TextPart():
-            mark = {"cache_control": {"type": "ephemeral"}} if part.cache else {}
             return {"type": "text", "text": part.text} | mark
         case ImagePart():
             data = base64.b64encode(part.data).decode("ascii")
-            return {"type": "image", "source": {"type": "base64", "media_type": part.media_type, "data": data}}
+            return {"type": "image", "source": {"type": "base64", "media_type": part.media_type, "data": data}} | mark
         case ToolCall():
             return {"type": "tool_use", "id": part.id, "name": part.name, "input": dict(part.arguments)}
         case ToolResult():
-            return {"type": "tool_result", "tool_use_id": part.call_id, "content": part.text}
+            return {"type": "tool_result", "tool_use_id": part.call_id, "content": part.text} | mark
 
 
 def _limit_marks(blocks: list[dict[str, Any]]) -> None:

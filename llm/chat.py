@@ -25,6 +25,8 @@ class ImagePart:
     data: bytes
     media_type: Literal["image/png", "image/jpeg", "image/webp"] = "image/png"
     detail: Literal["auto", "low", "high"] = "auto"
+    cache: bool = False
+    """As of a text part."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class ToolResult:
 
     call_id: str
     text: str
+    cache: bool = False
+    """As of a text part."""
 
 
 Part = TextPart | ImagePart | ToolCall | ToolResult
@@ -102,11 +106,17 @@ class Usage(BaseModel):
     input_tokens: int = Field(default=0, ge=0)
     """All input tokens, cached ones included."""
     cached_tokens: int = Field(default=0, ge=0)
+    """Input read from the provider's cache, as the provider counts it."""
     output_tokens: int = Field(default=0, ge=0)
     """Reasoning tokens included."""
     usd: float | None = 0.0
     """None: the price of at least one call is unknown."""
     seconds: float = Field(default=0.0, ge=0)
+
+    @property
+    def cached_share(self) -> float:
+        """Of the input tokens, those that were read from a cache; 0 without input."""
+        return self.cached_tokens / self.input_tokens if self.input_tokens else 0.0
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(

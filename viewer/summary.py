@@ -92,10 +92,11 @@ def _labelled(label: str, lines: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def cost_words(result: RunResult) -> str:
-    """`41.2 s, 38 model calls, 45.1k tokens, free`."""
+    """`41.2 s, 38 model calls, 45.1k tokens (62 % of the input from a cache), free`."""
     total = sum(result.usage.values(), Usage())
     seconds = duration(result.seconds.get("total", sum(result.seconds.values())))
-    return f"{seconds}, {total.calls} model calls, {amount(tokens(total))} tokens, {money(total.usd)}"
+    cached = f" ({total.cached_share:.0%} of the input from a cache)".replace("%", " %") if total.cached_tokens else ""
+    return f"{seconds}, {total.calls} model calls, {amount(tokens(total))} tokens{cached}, {money(total.usd)}"
 
 
 def exit_code(result: RunResult) -> int:

@@ -9,8 +9,8 @@ from agent_s3.paths import RunPaths
 from agent_s3.record import FrameStore
 from agent_s3.settings import AgentSettings
 from agent_s3.types import RolloutResult, Step, Task
-from llm.chat import Abilities
-from llm.scripted import Reply, ScriptedModel
+from llm.chat import Abilities, ChatModel
+from llm.scripted import Reply
 from vm_pool.providers.fake import FakeMachine, fake_info
 from vm_pool.types import Box, Frame, Node, Tree, Window
 
@@ -68,7 +68,7 @@ class Stage:
     def _hear(self, step: Step, before: Frame | None, after: Frame | None) -> None:
         self.told.append((step, before, after))
 
-    async def play(self, model: ScriptedModel, **more: Any) -> RolloutResult:
+    async def play(self, model: ChatModel, **more: Any) -> RolloutResult:
         arguments: dict[str, Any] = {
             "index": 0,
             "paths": self.paths,

@@ -96,7 +96,7 @@ async def test_beside_the_decision_both_questions_are_under_way_and_the_next_dec
 
 
 async def test_what_was_found_out_beside_a_decision_is_told_after_a_resume(stage: Stage):
-    beside = {"reflection_beside": True, "style": "full", "max_steps": 2}
+    beside: dict[str, Any] = {"reflection_beside": True, "style": "full", "max_steps": 2}
     stage.settings = AgentSettings(reflection="always", **beside)
     await stage.play(ScriptedModel([ESC, TAB, ADVICE]))
     stage.settings = AgentSettings(reflection="always", style="full", reflection_beside=True)

@@ -224,3 +224,8 @@ async def test_a_refusal_says_whose_budget_it_was() -> None:
     model = metered(ScriptedModel([costing(5)]), Budget(tokens=1, name="the budget of this rollout"))
     with pytest.raises(BudgetExceeded, match=r"^the budget of this rollout is used up"):
         await model.complete(ask(), role="worker")
+
+
+def test_the_cached_share_is_that_of_the_input() -> None:
+    assert (Usage(input_tokens=1000, cached_tokens=620) + Usage(calls=1)).cached_share == 0.62
+    assert Usage().cached_share == 0.0
