@@ -61,7 +61,7 @@ async def run_rollout(
     recorded steps, on the machine as it is now. Raises: `asyncio.CancelledError`, once `interrupted` is recorded.
     """
     rollout = _Rollout(
-        worker=Worker(task, machine, model, frames, settings, index=index),
+        worker=Worker(task, machine, model, frames, settings, index=index, code_notes=paths.rollout(index).code),
         desk=Desk(machine, frames, settings, short=settings.prompt_style(model.abilities) == "short"),
         record=RolloutLog(paths.rollout(index)),
         frames=frames,

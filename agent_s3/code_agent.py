@@ -3,8 +3,10 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+from agent_s3.code_log import CodeLog
 from agent_s3.elements import squeeze
 from agent_s3.prompt import render
 from agent_s3.prompt import turns as example_turns
@@ -30,6 +32,7 @@ _LISTED_LINES = 40
 _NOTHING_RUN = "no block has been run yet, so nothing is done and nothing is proven"
 _CUT_OFF = "the code block was cut off at the length limit and not run; write less at once"
 _SHOWN_OUTPUT = 3000
+_CHECK_SHOWN = 400
 
 
 @dataclass(frozen=True)
@@ -79,13 +82,22 @@ class CodeAgent:
     """One call of the coding agent: at most `settings.code_budget` snippets."""
 
     def __init__(
-        self, model: ChatModel, machine: Machine, settings: AgentSettings, tally: Tally, *, seed: int | None = None
+        self,
+        model: ChatModel,
+        machine: Machine,
+        settings: AgentSettings,
+        tally: Tally,
+        *,
+        notes: Path,
+        seed: int | None = None,
     ) -> None:
+        """`notes`: file that receives what is run, as it happens."""
         self._model = model
         self._machine = machine
         self._settings = settings
         self._tally = tally
         self._seed = seed
+        self._notes = notes
         self._short = settings.prompt_style(model.abilities) == "short"
         self._interpreter = Interpreter(
             machine, timeout_s=settings.code_timeout_s, output_limit=600 if self._short else _SHOWN_OUTPUT
@@ -96,18 +108,18 @@ class CodeAgent:
         turns: list[CodeTurn] = []
         try:
             ended = await self._loop(task, turns, request_id)
-            summary = await self._summary(task, turns, ended)
+            summary, verify = await self._summary(task, turns, ended)
         except (LLMError, MachineError) as error:
             report = CodeReport(task=task, turns=tuple(turns), ended="error", summary=str(error))
             # The worker has room of its own, and goes on.
             return CodeOutcome(report, None if isinstance(error, ContextTooLong) else error)
-        return CodeOutcome(CodeReport(task=task, turns=tuple(turns), ended=ended, summary=summary))
+        return CodeOutcome(CodeReport(task=task, turns=tuple(turns), ended=ended, summary=summary, verify=verify))
 
     async def _loop(
         self, task: str, turns: list[CodeTurn], request_id: str
     ) -> Literal["done", "fail", "budget", "bad_replies"]:
         messages = [*self._system(), Message.of("user", await self._opening(task))]
-        bad = 0
+        notes, bad = CodeLog(self._notes, request_id, task), 0
         while len(turns) < self._settings.code_budget:
             text, reply = await self._ask(messages, nth=len(turns) + bad)
             messages.append(Message.of("assistant", text.strip() or "(empty reply)"))
@@ -117,7 +129,9 @@ class CodeAgent:
                 case "done" | "fail":
                     return reply
                 case Snippet():
+                    notes.begins(len(turns), reply.language, reply.code)
                     turn = await self._run(reply, f"{request_id}.{len(turns)}")
+                    notes.ended(len(turns), turn)
                     turns.append(turn)
                     messages.append(Message.of("user", TextPart(self._result(turn, turns), cache=True)))
                 case str():
@@ -182,9 +196,10 @@ class CodeAgent:
         left = self._settings.code_budget - len(turns)
         return self._render("code_result", turn=turn, repeated=repeated, left=left)
 
-    async def _summary(self, task: str, turns: Sequence[CodeTurn], ended: str) -> str:
+    async def _summary(self, task: str, turns: Sequence[CodeTurn], ended: str) -> tuple[str, str]:
+        """What was done, and what should be checked on the screen."""
         if self._short or not turns:
-            return summary_of(turns)
+            return summary_of(turns), ""
         work = "\n\n".join(f"```{t.language}\n{shorten(t.code, 2000)}\n```\n{shorten(t.output, 1000)}" for t in turns)
         prompt = render("code_summary", task=task, work=work, ended=ended)
         request = Request(
@@ -193,11 +208,22 @@ class CodeAgent:
         try:
             completion = await self._tally.ask(self._model, request, role="code")
         except BadReply:
-            return summary_of(turns)
-        return completion.text.strip() or summary_of(turns)
+            return summary_of(turns), ""
+        done, check = read_summary(completion.text)
+        return done or summary_of(turns), check
 
     def _render(self, name: str, **values: object) -> str:
         return render(f"{name}_short" if self._short else name, **values)
+
+
+def read_summary(text: str) -> tuple[str, str]:
+    """A summary without its last line `Check: ...`, and what that says, shortened; empty: there is none. Pure."""
+    lines = text.strip().splitlines()
+    last = lines[-1].lstrip("*_# ") if lines else ""
+    if not last.lower().startswith("check:"):
+        return text.strip(), ""
+    check = squeeze(last[len("check:") :].strip("*_ "), _CHECK_SHOWN)
+    return "\n".join(lines[:-1]).strip(), "" if check.lower().strip(".") == "nothing" else check
 
 
 def summary_of(turns: Sequence[CodeTurn]) -> str:

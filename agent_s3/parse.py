@@ -9,7 +9,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from agent_s3.actions import ACTION, Action
-from agent_s3.schema import THOUGHT, ActionType, name_of
+from agent_s3.schema import THOUGHT, ActionType, name_of, why_not_offered
 from agent_s3.tally import whole
 from llm.chat import Completion
 
@@ -96,7 +96,9 @@ def _validated(value: Mapping[str, Any], prose: str, actions: Sequence[ActionTyp
     kinds = {name_of(a): a for a in actions}
     kind = kinds.get(str(value["action"]))
     if kind is None:
-        return Rejected(f"there is no action {str(value['action'])[:60]!r}; the actions are {', '.join(kinds)}")
+        name = str(value["action"])[:60]
+        why = why_not_offered(name, actions) or f"there is no action {name!r}"
+        return Rejected(f"{why}; the actions are {', '.join(kinds)}")
     thought = value.get(THOUGHT)
     fields = {k: v for k, v in value.items() if k != THOUGHT and not _is_unset(kind, k, v)}
     try:

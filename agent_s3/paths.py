@@ -14,6 +14,7 @@ RUN_DIR/
     ├── trajectory.jsonl     one Step per line, appended as it happens
     ├── trajectory-K.jsonl   that of an earlier attempt on a machine that was lost
     ├── pending.json         the step being executed; gone when its line is written
+    ├── code.jsonl           CodeNote lines: what the coding agent runs, as it happens
     ├── narrative.jsonl      one Fact per line, appended while the rollout runs
     ├── crops/STEP-{before,after}.png
     ├── files/               content of the files that this rollout changed
@@ -45,6 +46,10 @@ class RolloutPaths:
     @property
     def pending(self) -> Path:
         return self.root / "pending.json"
+
+    @property
+    def code(self) -> Path:
+        return self.root / "code.jsonl"
 
     @property
     def narrative(self) -> Path:

@@ -6,6 +6,7 @@ afterwards. A step found pending after a crash may or may not have been executed
 
 from datetime import datetime
 
+from agent_s3.code_log import left_behind
 from agent_s3.paths import RolloutPaths
 from agent_s3.record import append_line, read_lines, read_model, write_model
 from agent_s3.types import SCHEMA_VERSION, FrameRef, Frozen, RolloutResult, Step, StepError
@@ -75,11 +76,14 @@ class RolloutLog:
     def _resolve_pending(self) -> None:
         if not self._paths.pending.exists():
             return
-        step = read_model(self._paths.pending, PendingStep).step
+        pending = read_model(self._paths.pending, PendingStep)
+        step = pending.step
         if step.index < len(self.steps):  # its line was written; only the removal was missed
             self._paths.pending.unlink()
             return
-        self.append(step.model_copy(update={"error": StepError(kind="interrupted", message=INTERRUPTED)}))
+        code = left_behind(self._paths.code, pending.request_id)
+        error = StepError(kind="interrupted", message=INTERRUPTED)
+        self.append(step.model_copy(update={"error": error, "code": code}))
 
     def _put_aside(self) -> None:
         """An earlier attempt's record stays beside the new one, as evidence."""

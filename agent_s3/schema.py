@@ -1,6 +1,6 @@
 """The action models as the model is shown them: tools, one JSON schema, or lines of text. One source: `actions.py`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, cast
 
@@ -31,17 +31,31 @@ _NOISE = frozenset(
 """Not shown: bounds are checked on parsing, and several providers and grammars refuse them."""
 
 
+_NEEDS_RUN: frozenset[ActionType] = frozenset(
+    {CallCodeAgent, SetCellValues, Open, SwitchApplications, HighlightTextSpan}
+)
+
+
 def name_of(action: ActionType) -> str:
     return str(action.model_fields["action"].default)
 
 
 def offered(*, can_run: bool, has_office: bool, short: bool) -> tuple[ActionType, ...]:
     """The actions that this machine can do, in the order in which they are shown."""
-    needs_run = {CallCodeAgent, SetCellValues, Open, SwitchApplications, HighlightTextSpan}
-    hidden = set[ActionType](() if can_run else needs_run)
+    hidden = set[ActionType](() if can_run else _NEEDS_RUN)
     if not has_office:
         hidden.add(SetCellValues)
     return tuple(a for a in ACTIONS if a not in hidden and (not short or name_of(a) in _SHORT_STYLE))
+
+
+def why_not_offered(name: str, offered: Sequence[ActionType]) -> str | None:
+    """Why an action of ours is not among those offered; None: there is none of that name."""
+    action = next((a for a in ACTIONS if name_of(a) == name), None)
+    if action is None:
+        return None
+    if action in _NEEDS_RUN and not _NEEDS_RUN & set(offered):
+        return f"{name} cannot be used: this machine runs no commands for us"
+    return f"{name} cannot be used here"
 
 
 @cache

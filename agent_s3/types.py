@@ -137,8 +137,11 @@ class CodeReport(Frozen):
 
     task: str
     turns: tuple[CodeTurn, ...]
-    ended: Literal["done", "fail", "budget", "bad_replies", "error"]
+    ended: Literal["done", "fail", "budget", "bad_replies", "error", "interrupted"]
+    """`interrupted`: the run was stopped meanwhile; the turns are those that it had begun."""
     summary: str
+    verify: str = ""
+    """What should be checked in the programs' own windows; empty: nothing was named."""
 
 
 StepErrorKind = Literal["bad_reply", "not_found", "refused_by_guest", "interrupted", "model", "machine"]

@@ -151,8 +151,11 @@ def code_words(report: CodeReport, *, output_limit: int = 600) -> str:
         "budget": "used up its number of snippets",
         "bad_replies": "gave no usable answer",
         "error": "broke off",
+        "interrupted": "was stopped",
     }[report.ended]
     lines = [f"The coding agent {ended}. {report.summary}".strip()]
+    if report.verify:
+        lines.append(f"To check on the screen: {report.verify}")
     if report.turns and report.turns[-1].output.strip():
         lines.append(f"Last output:\n{report.turns[-1].output.strip()[-output_limit:]}")
     return "\n".join(lines)

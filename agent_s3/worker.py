@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from agent_s3.actions import Action, SaveToKnowledge
 from agent_s3.code_agent import CodeAgent, CodeOutcome
@@ -42,14 +43,24 @@ class Worker:
     """Knows the task, the model and the machine; keeps nothing of the past, which comes in as recorded steps."""
 
     def __init__(
-        self, task: Task, machine: Machine, model: ChatModel, frames: FrameStore, settings: AgentSettings, *, index: int
+        self,
+        task: Task,
+        machine: Machine,
+        model: ChatModel,
+        frames: FrameStore,
+        settings: AgentSettings,
+        *,
+        index: int,
+        code_notes: Path,
     ) -> None:
+        """`code_notes`: file that receives what the coding agent runs, as it happens."""
         self._task = task
         self._machine = machine
         self._model = model
         self._frames = frames
         self._settings = settings
         self._index = index
+        self._code_notes = code_notes
         self._mode = settings.mode(model.abilities)
         self._short = settings.prompt_style(model.abilities) == "short"
         self._as_tools = uses_tools(model.abilities, short=self._short)
@@ -67,7 +78,8 @@ class Worker:
     async def _runs(self, *argv: str) -> bool:
         try:
             return (await self._machine.run(argv, timeout_s=10)).returncode == 0
-        except (GuestError, GuestTimeout):
+        except (GuestError, GuestTimeout) as error:
+            log.info("%r cannot be run on this machine: %s", " ".join(argv), error)
             return False
 
     async def decide(self, steps: Sequence[Step], before: Observation, tally: Tally) -> Decision:
@@ -130,7 +142,9 @@ class Worker:
         """Carry the action of a step out, once."""
 
         async def write_code(part: str | None) -> CodeOutcome:
-            agent = CodeAgent(self._model, self._machine, self._settings, tally, seed=self._seed(step))
+            agent = CodeAgent(
+                self._model, self._machine, self._settings, tally, notes=self._code_notes, seed=self._seed(step)
+            )
             return await agent.run(part or self._task.instruction, request_id=request_id)
 
         return await execute(action, places, Hands(self._machine, self._settings, request_id, write_code))

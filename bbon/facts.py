@@ -1,6 +1,6 @@
 """Facts that follow from a step's record by computation alone: no model, no guess, no claim of success. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from agent_s3.actions import Action, CallCodeAgent, Done, Fail
 from agent_s3.elements import READABLE
@@ -80,13 +80,24 @@ def _failure(step: Step) -> str:
     return f"{what} ({one_line(step.error.message, 160)})"
 
 
+_CODE_ENDED: Mapping[str, tuple[str, ...]] = {
+    "fail": ("the coding agent said that it cannot be done",),
+    "budget": ("the coding agent was stopped at its limit of snippets",),
+    "bad_replies": ("the coding agent broke off without a usable reply",),
+    "error": ("the coding agent broke off",),
+    "interrupted": ("the run was stopped while the coding agent worked",),
+}
+"""That it says it is done is its own word, and no fact."""
+
+
 def _code(step: Step) -> list[str]:
     if step.code is None:
         return []
     turns = step.code.turns
     skipped = len(turns) - _TURNS_SHOWN
     note = [f"{skipped} earlier snippets are not listed"] if skipped > 0 else []
-    return [*note, *(_turn(turn) for turn in turns[-_TURNS_SHOWN:])] or ["it ran no code"]
+    ran = [*note, *(_turn(turn) for turn in turns[-_TURNS_SHOWN:])] or ["it ran no code"]
+    return [*ran, *_CODE_ENDED.get(step.code.ended, ())]
 
 
 def _turn(turn: CodeTurn) -> str:

@@ -421,6 +421,24 @@ async def test_a_resume_goes_on_with_the_notes_and_the_history(stage: Stage):
     assert "remember me" in messages[-1].text
 
 
+async def test_a_run_that_dies_while_code_is_written_knows_after_a_resume_what_was_run(stage: Stage):
+    stage.machine.script.on_command = lambda _d, argv, _in: ShellReply("counted 3\n") if argv[0] == "bash" else None
+
+    def dies(_request: Request, role: str) -> Any:
+        if role == "code" and any("counted 3" in m.text for m in _request.messages):
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await stage.play(blind(dies, act("call_code_agent", task="count them"), says("code", "```bash\ncount\n```")))
+    model = blind(act("done"))
+    assert (await stage.play(model, resume=True)).status == "done"
+    code = steps_of(stage)[0].code
+    assert code is not None
+    assert (code.task, code.ended) == ("count them", "interrupted")
+    assert [(turn.code, turn.returncode, turn.output) for turn in code.turns] == [("count", 0, "counted 3")]
+    assert "counted 3" in seen_by_model(model)
+
+
 async def test_a_resume_of_a_finished_rollout_asks_nothing(stage: Stage):
     await stage.play(blind(SAVE, act("done")))
     model = blind()

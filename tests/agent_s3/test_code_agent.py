@@ -1,5 +1,6 @@
 """The coding agent: its replies, its loop and its report."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,9 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rollout_stage import BLIND, says
 
-from agent_s3.code_agent import CodeAgent, CodeOutcome, Snippet, read_reply
+from agent_s3.code_agent import CodeAgent, CodeOutcome, Snippet, read_reply, read_summary
+from agent_s3.code_log import CodeLog, CodeNote, left_behind
+from agent_s3.record import read_lines
 from agent_s3.settings import AgentSettings
 from agent_s3.tally import Tally
+from agent_s3.types import CodeTurn
 from llm.errors import Unavailable
 from llm.scripted import ScriptedModel
 from vm_pool.errors import GuestError, MachineLost
@@ -83,9 +87,17 @@ class Shell:
         return self._replies.get(argv[2], Reply(f"ran {argv[2]}\n"))
 
 
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+NOTES = Path("code.jsonl")
+
+
 async def work(shell: Shell, *replies: Any, **settings: Any) -> tuple[CodeOutcome, ScriptedModel]:
     model = ScriptedModel([says("code", r) if isinstance(r, str) else r for r in replies], abilities=BLIND)
-    agent = CodeAgent(model, shell.machine, AgentSettings(**settings), Tally(), seed=1)
+    agent = CodeAgent(model, shell.machine, AgentSettings(**settings), Tally(), notes=NOTES, seed=1)
     return await agent.run("count the lines", request_id="r"), model
 
 
@@ -180,5 +192,59 @@ async def test_a_chat_that_outgrows_the_context_ends_the_call_and_not_the_rollou
 
 async def test_a_capable_model_is_asked_for_a_neutral_summary():
     model = ScriptedModel(["```bash\none\n```", "DONE", "It ran one."])
-    agent = CodeAgent(model, Shell().machine, AgentSettings(), Tally())
+    agent = CodeAgent(model, Shell().machine, AgentSettings(), Tally(), notes=NOTES)
     assert (await agent.run("t", request_id="r")).report.summary == "It ran one."
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ("It ran one.\n\nCheck: that a.txt opens", ("It ran one.", "that a.txt opens")),
+        ("It ran one.\n**Check:** the sum in B9", ("It ran one.", "the sum in B9")),
+        ("It ran one.\nCheck: nothing.", ("It ran one.", "")),
+        ("Check: the window", ("", "the window")),
+        ("It ran one. To check: nothing", ("It ran one. To check: nothing", "")),
+        ("", ("", "")),
+    ],
+)
+def test_the_last_line_of_a_summary_says_what_to_check_on_the_screen(said: str, read: tuple[str, str]):
+    assert read_summary(said) == read
+
+
+async def test_what_to_check_on_the_screen_is_part_of_the_report():
+    model = ScriptedModel(["```bash\none\n```", "DONE", "It ran one.\nCheck: the title of the window"])
+    agent = CodeAgent(model, Shell().machine, AgentSettings(), Tally(), notes=NOTES)
+    report = (await agent.run("t", request_id="r")).report
+    assert (report.summary, report.verify) == ("It ran one.", "the title of the window")
+
+
+async def test_every_snippet_is_on_disk_before_it_is_run_and_after_it():
+    shell = Shell()
+    seen: list[list[bool]] = []
+    ran = shell.machine.script.on_command
+
+    def look(desktop: Any, argv: Any, stdin: bytes) -> Reply | None:
+        if argv[0] == "bash":
+            seen.append([note.turn is not None for note in read_lines(NOTES, CodeNote)])
+        return ran(desktop, argv, stdin) if ran else None
+
+    shell.machine.script.on_command = look
+    await work(shell, "```bash\none\n```", "```bash\ntwo\n```", "DONE")
+    assert seen == [[False], [False, True, False]]
+    assert len(read_lines(NOTES, CodeNote)) == 4
+
+
+def test_a_step_that_never_ended_leaves_its_snippets_behind_and_not_those_of_others():
+    notes = CodeLog(NOTES, "run-0-1-3", "sum it up")
+    turn = CodeTurn(language="bash", code="one", returncode=0, output="1", seconds=0.1)
+    CodeLog(NOTES, "run-0-1-2", "another").begins(0, "bash", "zero")
+    notes.begins(0, "bash", "one")
+    notes.ended(0, turn)
+    notes.begins(1, "python", "two")
+    report = left_behind(NOTES, "run-0-1-3")
+    assert report is not None
+    assert (report.task, report.ended, report.turns[0]) == ("sum it up", "interrupted", turn)
+    assert (report.turns[1].code, report.turns[1].returncode) == ("two", None)
+    assert "may or may not" in report.turns[1].output
+    assert left_behind(NOTES, "run-0-1-9") is None
+    assert left_behind(Path("none.jsonl"), "run-0-1-3") is None

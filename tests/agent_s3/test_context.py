@@ -50,7 +50,7 @@ async def asked_over_the_wire(stage: Stage, dialect: Dialect, steps: int) -> tup
 
 def blocks(body: dict[str, Any]) -> Iterator[str]:
     """Everything that is said, in order, as it goes over the wire; where a cache can end is no part of it."""
-    for item in body.get("messages", body.get("input")):
+    for item in body["messages"] if "messages" in body else body["input"]:
         content = item.pop("content", None)
         for part in content if isinstance(content, list) else [content]:
             plain = {k: v for k, v in part.items() if k != "cache_control"} if isinstance(part, dict) else part

@@ -81,7 +81,9 @@ def test_an_unknown_action_is_answered_with_the_known_ones():
 def test_an_action_that_the_machine_cannot_do_is_refused_like_an_unknown_one():
     few = offered(can_run=False, has_office=False, short=False)
     assert CallCodeAgent not in few
-    assert isinstance(parse(reply('{"action": "call_code_agent"}'), few), Rejected)
+    refused = parse(reply('{"action": "call_code_agent"}'), few)
+    assert isinstance(refused, Rejected)
+    assert refused.reason.startswith("call_code_agent cannot be used: this machine runs no commands")
 
 
 def test_a_reply_that_was_cut_off_is_told_to_be_shorter():
