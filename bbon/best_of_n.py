@@ -62,7 +62,8 @@ async def run(
             ledger = Ledger(state.state.usage)
             budget = run_models.budget_of(config, ledger, state.state.forfeited)
             opened = await stack.enter_async_context(run_models.opened(config, models))
-            check_price(opened.worker, config)
+            for model in (opened.worker, *opened.others):
+                check_price(model, config)
             session = Session(
                 config=config,
                 paths=paths,

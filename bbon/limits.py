@@ -39,12 +39,12 @@ class RunLimits:
     deadline: Deadline
 
     @classmethod
-    def begin(cls, config: RunConfig, paths: RunPaths, *, seconds: float) -> "RunLimits":
-        """From now on; `seconds` is what earlier sessions are known to have taken, killed ones aside.
+    def begin(cls, config: RunConfig, paths: RunPaths, *, rollouts: int, seconds: float) -> "RunLimits":
+        """From now on, with so many rollouts begun; `seconds`: what earlier sessions took, as far as it is known.
 
         Raises: `agent_s3.record.RecordError`.
         """
-        past = [recorded(paths.rollout(index)) for index in range(config.n)]
+        past = [recorded(paths.rollout(index)) for index in range(rollouts)]
         used = max([seconds, *(_seconds(steps) for steps in past)])
         return cls(
             config,

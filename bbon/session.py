@@ -61,7 +61,8 @@ class Session:
     @cached_property
     def limits(self) -> RunLimits:
         """Of all rollouts together; their time begins when the first one asks."""
-        return RunLimits.begin(self.config, self.paths, seconds=self.state.state.seconds.get("rollouts", 0.0))
+        seconds = self.state.state.seconds.get("rollouts", 0.0)
+        return RunLimits.begin(self.config, self.paths, rollouts=self.n, seconds=seconds)
 
     @property
     def n(self) -> int:

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from agent_s3.paths import RunPaths
 from agent_s3.record import read_model
 from agent_s3.types import RolloutResult
