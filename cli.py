@@ -76,6 +76,8 @@ def run(
     observe: flags.Observe = None,
     reflection: flags.Reflection = "on-evidence",
     reflection_beside: flags.ReflectionBeside = None,
+    ask: flags.Ask = False,
+    ask_timeout: flags.AskTimeout = 300.0,
     temperature: flags.Temperature = None,
     concurrency: flags.Concurrency = None,
     size: flags.Size = "1920x1080",
@@ -113,6 +115,8 @@ def run(
             "max_steps": max_steps,
             "reflection": reflection,
             "reflection_beside": reflection_beside,
+            "ask": ask,
+            "ask_timeout_s": ask_timeout,
             "concurrency": concurrency,
             "budget_usd": budget_usd,
             "budget_tokens": budget_tokens,
@@ -136,6 +140,16 @@ def _given(ctx: typer.Context) -> dict[str, Any]:
     """The parameters that were written on the command line."""
     given = [name for name in ctx.params if "COMMANDLINE" in str(ctx.get_parameter_source(name))]
     return {name: ctx.params[name] for name in given}
+
+
+@app.command()
+def tell(ctx: typer.Context, run_dir: flags.RunFolder, text: flags.Message, rollout: flags.ToRollout = None) -> None:
+    """Say something to rollouts that are under way: more to do, or the answer to their question."""
+    from viewer import telling
+
+    services: Services = ctx.obj
+    message = telling.tell(run_dir, text, rollout=rollout, now=services.now())
+    typer.echo(f"told {'all rollouts' if rollout is None else f'rollout {rollout}'}: message {message.id}")
 
 
 @app.command()

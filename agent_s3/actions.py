@@ -1,4 +1,4 @@
-"""The fifteen actions of Agent S3 as typed data: the one source for schema, prompt text, parsing and execution.
+"""The actions of Agent S3, fifteen and `ask_user`, as typed data: the one source for schema, prompts and execution.
 
 An action is data from the model's reply to the record of the step; nothing is ever evaluated. Elements are named in
 words (or by `#number` from the numbered element list); pixels come from a grounder, just before execution.
@@ -141,6 +141,15 @@ class CallCodeAgent(_Action):
     task: str | None = Field(default=None, max_length=10_000, description="the part to do; null: the whole task")
 
 
+class AskUser(_Action):
+    """Ask the user what the task leaves open and you cannot find out; waits for the answer."""
+
+    action: Literal["ask_user"] = "ask_user"
+    question: str = Field(
+        min_length=1, max_length=1000, description="one short question, with the choices if it has any"
+    )
+
+
 class Wait(_Action):
     """Do nothing for some seconds."""
 
@@ -175,6 +184,7 @@ Action = Annotated[
     | SetCellValues
     | SaveToKnowledge
     | CallCodeAgent
+    | AskUser
     | Wait
     | Done
     | Fail,
@@ -194,6 +204,7 @@ ACTIONS: tuple[type[_Action], ...] = (
     SetCellValues,
     SaveToKnowledge,
     CallCodeAgent,
+    AskUser,
     Wait,
     Done,
     Fail,

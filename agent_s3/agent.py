@@ -11,6 +11,7 @@ from agent_s3.decide import Decision
 from agent_s3.delta import window_changes
 from agent_s3.desk import After, Desk
 from agent_s3.execute import Executed
+from agent_s3.inbox import AskListener, Inbox, nobody
 from agent_s3.limits import Limits
 from agent_s3.observation import Observation
 from agent_s3.paths import RunPaths
@@ -52,16 +53,27 @@ async def run_rollout(
     on_step: StepListener,
     resume: bool = False,
     attempt: int = 1,
+    on_ask: AskListener = nobody,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     stop: StopRule = never_stop,
 ) -> RolloutResult:
     """Work on a task until the agent says done or fail, or something ends it; every step is on disk as it happens.
 
     Never raises for faults of model, machine or agent: they become the result's status. `resume` goes on after the
-    recorded steps, on the machine as it is now. Raises: `asyncio.CancelledError`, once `interrupted` is recorded.
+    recorded steps, on the machine as it is now. `on_ask` is told of questions to the user.
+    Raises: `asyncio.CancelledError`, once `interrupted` is recorded.
     """
     rollout = _Rollout(
-        worker=Worker(task, machine, model, frames, settings, index=index, code_notes=paths.rollout(index).code),
+        worker=Worker(
+            task,
+            machine,
+            model,
+            frames,
+            settings,
+            index=index,
+            code_notes=paths.rollout(index).code,
+            inbox=Inbox(paths.inbox, index, on_ask=on_ask),
+        ),
         desk=Desk(machine, frames, settings, short=settings.prompt_style(model.abilities) == "short"),
         record=RolloutLog(paths.rollout(index)),
         frames=frames,
@@ -180,6 +192,9 @@ class _Rollout:
         last = steps[-1] if steps else None
         faults = [step.error for step in steps[-bad:] if step.error is not None and step.error.kind == "bad_reply"]
         if last is not None and last.action is not None and last.action.ends_rollout and last.error is None:
+            # What the user said meanwhile is still to be done, if there are steps left for it.
+            if self._worker.unread(steps) and len(steps) < self._settings.max_steps:
+                return None
             return End("done" if last.action.action == "done" else "fail", last.thought)
         if len(faults) == bad:
             return End("bad_replies", f"no usable reply in {bad} steps in a row: {faults[-1].message}")
@@ -206,6 +221,7 @@ class _Rollout:
             replies=decision.replies,
             grounding=places,
             before=before.ref,
+            told=decision.told,
             reflection=decision.reflection,
             reflected=decision.reflected,
             error=decision.error,
@@ -233,6 +249,7 @@ class _Rollout:
                 "delta": after.delta,
                 "listed": after.seen.listed if after.seen else "",
                 "code": done.code,
+                "answer": done.answer,
                 "error": done.error,
                 "usage": tally.usage,
                 "seconds": tally.seconds,

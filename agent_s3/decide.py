@@ -9,7 +9,7 @@ from agent_s3.prompt import render
 from agent_s3.schema import ActionType, text_schema, tools
 from agent_s3.settings import AgentSettings
 from agent_s3.tally import Tally, whole
-from agent_s3.types import StepError
+from agent_s3.types import StepError, UserMessage
 from llm.chat import Abilities, ChatModel, Completion, Message, Request
 from llm.errors import BadReply
 
@@ -25,6 +25,8 @@ class Decision:
     """The last one, verbatim."""
     replies: int = 0
     error: StepError | None = None
+    told: tuple[UserMessage, ...] = ()
+    """What of the user's messages the model was shown for the first time."""
     reflection: str | None = None
     """What the model was told of its progress before it decided."""
     reflected: str | None = None

@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass
 
-from agent_s3.actions import Action, Open, SaveToKnowledge
+from agent_s3.actions import Action, AskUser, Open, SaveToKnowledge
 from agent_s3.delta import compute
 from agent_s3.execute import Executed
 from agent_s3.observation import Observation, observed, parts_of
@@ -72,7 +72,9 @@ class Desk:
             return After(fatal=error)
 
     async def _compare(self, action: Action | None, done: Executed, before: Observation, tally: Tally) -> After:
-        idle = action is None or action.ends_rollout or isinstance(action, SaveToKnowledge) or done.nothing_done
+        idle = (
+            action is None or action.ends_rollout or isinstance(action, SaveToKnowledge | AskUser) or done.nothing_done
+        )
         if idle:
             return await self._look_now(before, done, tally, settled=True)
         # A new window is mapped well before its program has drawn it.

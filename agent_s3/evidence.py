@@ -6,7 +6,7 @@ They rest on what was measured (frames, deltas, errors), never on what the agent
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from agent_s3.actions import SaveToKnowledge, Wait
+from agent_s3.actions import AskUser, SaveToKnowledge, Wait
 from agent_s3.elements import squeeze
 from agent_s3.types import Delta, Step, TreeChange
 from agent_s3.words import action_words
@@ -75,7 +75,7 @@ def _stuck(steps: Sequence[Step]) -> Sign | None:
 
 
 def _passive(step: Step) -> bool:
-    return isinstance(step.action, Wait | SaveToKnowledge)
+    return isinstance(step.action, Wait | SaveToKnowledge | AskUser)
 
 
 def _changed_nothing(step: Step) -> bool:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from agent_s3.actions import (
     Action,
+    AskUser,
     CallCodeAgent,
     Done,
     Fail,
@@ -23,7 +24,7 @@ from agent_s3.gestures import plan
 from agent_s3.guest_script import run_script
 from agent_s3.observation import covered_by
 from agent_s3.settings import AgentSettings
-from agent_s3.types import CodeReport, Frozen, Grounding, StepError
+from agent_s3.types import CodeReport, Frozen, Grounding, StepError, UserAnswer
 from agent_s3.windows import open_it, switch_to
 from vm_pool.errors import GuestError, GuestTimeout, MachineError, MachineLost
 from vm_pool.events import Drag, InputEvent
@@ -37,6 +38,7 @@ class Executed:
     events: tuple[InputEvent, ...] = ()
     """Sent to the machine."""
     code: CodeReport | None = None
+    answer: UserAnswer | None = None
     error: StepError | None = None
     fatal: Exception | None = None
     """Ends the rollout once the step is recorded."""
@@ -79,6 +81,8 @@ class Hands:
     """Of this step; the machine never executes it twice."""
     write_code: Callable[[str | None], Awaitable[CodeOutcome]]
     """Runs the coding agent on a part of the task; None: the whole task."""
+    ask: Callable[[str], Awaitable[UserAnswer]]
+    """Asks the user a question and waits."""
 
 
 async def execute(action: Action, places: Sequence[Grounding], hands: Hands) -> Executed:
@@ -111,6 +115,8 @@ async def _do(action: Action, places: Sequence[Grounding], hands: Hands) -> Exec
             return await _send((await _span(action, hands),), hands)
         case CallCodeAgent():
             return _code_executed(await hands.write_code(action.task))
+        case AskUser():
+            return Executed(answer=await hands.ask(action.question))
         case Wait():
             await asyncio.sleep(action.time)  # passing time is what was asked for; the screen settles afterwards
             return Executed()

@@ -6,6 +6,7 @@ and the newest pictures, as far as the model's context goes: see `agent_s3.conte
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,11 +15,29 @@ from agent_s3.actions import Action, SaveToKnowledge
 from agent_s3.elements import squeeze
 from agent_s3.prompt import render
 from agent_s3.schema import THOUGHT
-from agent_s3.types import FrameRef, Step
+from agent_s3.types import FrameRef, Step, UserAnswer, UserMessage
 from agent_s3.words import action_words, code_words, delta_words
 from llm.chat import ImagePart, Message, Part, TextPart, ToolCall, ToolResult
 
 _MESSAGE_SHOWN = 1000
+_USER = "user_message"
+"""Tag around what the user says; nothing else that the model reads can hold it."""
+_TAG = re.compile(rf"<(?=\s*/?\s*{_USER})", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What the model is told beside what it sees."""
+
+    reflection: str | None = None
+    told: tuple[UserMessage, ...] = ()
+    """By the user, since the last decision."""
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        thoughts = (f"Reflection on your progress:\n{_ours(self.reflection)}",) if self.reflection else ()
+        said = (f"<{_USER}>\n{_ours(message.text)}\n</{_USER}>" for message in self.told)
+        return tuple(TextPart(text) for text in (*thoughts, *said))
 
 
 @dataclass(frozen=True)
@@ -27,7 +46,7 @@ class Now:
 
     state: str
     """Elements, windows and notes, rendered."""
-    reflection: str | None = None
+    hints: "Hints"
     picture: str | None = None
     """sha256 of the current screen; None: no picture is shown."""
 
@@ -60,7 +79,7 @@ def messages(
         shown = turn.picture if index >= pictured else None
         out += [Message("user", (*opening, *turn.said, *_picture(shown, pictures))), turn.decided]
         opening = (turn.outcome,)
-    newest = Message("user", (*opening, *_reflection(now.reflection), *_picture(now.picture, pictures)))
+    newest = Message("user", (*opening, *now.hints.parts, *_picture(now.picture, pictures)))
     return (*head, *_marked([*out, newest], state=now.state))
 
 
@@ -76,7 +95,7 @@ class _Turn:
     @classmethod
     def of(cls, step: Step, *, as_tools: bool) -> "_Turn":
         return cls(
-            said=_reflection(step.reflection),
+            said=Hints(step.reflection, step.told).parts,
             picture=step.before.sha256 if step.before else None,
             decided=_assistant(step, as_tools=as_tools),
             outcome=_outcome(step, as_tools=as_tools),
@@ -98,7 +117,7 @@ def _first_told(
     """Index of the oldest step that is told in full."""
     pictures = sum(context.picture_tokens(s.before.width, s.before.height) for s in pictured if s.before)
     fixed = context.message_tokens([*head, Message.of("user", task)])
-    state = context.text_tokens(now.state + (now.reflection or ""))
+    state = context.text_tokens(now.state) + context.message_tokens([Message("user", now.hints.parts)])
     room = context.room_for_steps(context_tokens, fixed=fixed, state=state, pictures=pictures)
     return context.first_told([turn.tokens for turn in turns], room)
 
@@ -113,7 +132,7 @@ def _marked(turns: Sequence[Message], *, state: str) -> list[Message]:
         last = out[index].parts[-1] if out[index].parts else None
         if last is not None and not isinstance(last, ToolCall):
             out[index] = Message("user", (*out[index].parts[:-1], replace(last, cache=True)))
-    out[-1] = Message("user", (*out[-1].parts, TextPart(state)))
+    out[-1] = Message("user", (*out[-1].parts, TextPart(_ours(state))))
     return out
 
 
@@ -137,10 +156,18 @@ def outcome_words(step: Step) -> str:
         parts.append(render("problem", kind=step.error.kind, message=squeeze(step.error.message, _MESSAGE_SHOWN)))
     if step.code is not None:
         parts.append(code_words(step.code))
-    idle = noted or (step.error is not None and step.error.nothing_done)
+    idle = noted or step.answer is not None or (step.error is not None and step.error.nothing_done)
     if step.delta is not None and not (idle and step.delta.empty):
         parts.append("What changed:\n" + delta_words(step.delta))
-    return "\n".join(parts) or "No change could be observed."
+    return "\n".join(parts) or ("" if step.answer else "No change could be observed.")
+
+
+def _answer_words(answer: UserAnswer | None) -> str:
+    if answer is None:
+        return ""
+    if answer.text is None:
+        return f"The user did not answer within {answer.seconds:.0f} s. Go on by your own best judgement."
+    return f"The user answered:\n<{_USER}>\n{_ours(answer.text)}\n</{_USER}>"
 
 
 def _opening(task: str, untold: Sequence[Step], context_tokens: int) -> str:
@@ -166,7 +193,7 @@ def _assistant(step: Step, *, as_tools: bool) -> Message:
 
 
 def _outcome(step: Step, *, as_tools: bool) -> Part:
-    words = outcome_words(step)
+    words = f"{_ours(outcome_words(step))}\n{_answer_words(step.answer)}".strip()
     return ToolResult(_call_id(step), words) if as_tools and step.action is not None else TextPart(words)
 
 
@@ -174,8 +201,9 @@ def _call_id(step: Step) -> str:
     return f"step_{step.index}"
 
 
-def _reflection(text: str | None) -> tuple[Part, ...]:
-    return (TextPart(f"Reflection on your progress:\n{text}"),) if text else ()
+def _ours(text: str) -> str:
+    """Text that may hold what a desktop or a program said, so that it cannot pass for a message of the user."""
+    return _TAG.sub("‹", text)
 
 
 def _picture(sha256: str | None, pictures: Mapping[str, bytes]) -> tuple[Part, ...]:

@@ -6,6 +6,7 @@ RUN_DIR/
 ├── result.json          RunResult: the machine-readable answer of the run
 ├── verdict.json         Verdict of the judge
 ├── report.html          self-contained page of the run
+├── inbox.jsonl          UserMessage lines: what the user said while it ran
 ├── run.log              what happened, in time order; no secrets
 ├── inputs/              copies of the files given with --file
 ├── frames/SHA256.png    every picture once, named by the hash of its pixels
@@ -101,6 +102,10 @@ class RunPaths:
     @property
     def log(self) -> Path:
         return self.root / "run.log"
+
+    @property
+    def inbox(self) -> Path:
+        return self.root / "inbox.jsonl"
 
     @property
     def inputs(self) -> Path:

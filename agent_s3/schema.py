@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
-from agent_s3.actions import ACTIONS, CallCodeAgent, HighlightTextSpan, Open, SetCellValues, SwitchApplications
+from agent_s3.actions import ACTIONS, AskUser, CallCodeAgent, HighlightTextSpan, Open, SetCellValues, SwitchApplications
 from llm.chat import Json, Tool
 
 ActionType = type[BaseModel]
@@ -20,6 +20,7 @@ _SHORT_STYLE = (
     "switch_applications",
     "set_cell_values",
     "call_code_agent",
+    "ask_user",
     "wait",
     "done",
     "fail",
@@ -40,9 +41,11 @@ def name_of(action: ActionType) -> str:
     return str(action.model_fields["action"].default)
 
 
-def offered(*, can_run: bool, has_office: bool, short: bool) -> tuple[ActionType, ...]:
-    """The actions that this machine can do, in the order in which they are shown."""
+def offered(*, can_run: bool, has_office: bool, short: bool, ask: bool = False) -> tuple[ActionType, ...]:
+    """The actions that this machine can do, in the order in which they are shown; `ask`: there is a user to ask."""
     hidden = set[ActionType](() if can_run else _NEEDS_RUN)
+    if not ask:
+        hidden.add(AskUser)
     if not has_office:
         hidden.add(SetCellValues)
     return tuple(a for a in ACTIONS if a not in hidden and (not short or name_of(a) in _SHORT_STYLE))

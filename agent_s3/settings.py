@@ -64,6 +64,10 @@ class AgentSettings(Frozen):
     reflection_beside: bool | None = None
     """Whether reflection runs beside the decision and is told to the next one; None: with `always` it does, and
     `on-evidence` reflects before the decision that is in question."""
+    ask: bool = False
+    """Whether the agent may ask its user with `ask_user`; never in benchmarks."""
+    ask_timeout_s: float = Field(default=300.0, gt=0)
+    """How long an answer is awaited, in seconds."""
     quiet_ms: int = Field(default=150, ge=1)
     """The screen counts as settled after so many milliseconds without change."""
     settle_timeout_ms: int = Field(default=3000, ge=1)

@@ -144,6 +144,28 @@ class CodeReport(Frozen):
     """What should be checked in the programs' own windows; empty: nothing was named."""
 
 
+class UserMessage(Frozen):
+    """What a user said to rollouts that were under way; a line of the run's `inbox.jsonl`."""
+
+    schema_version: int = SCHEMA_VERSION
+    id: str = Field(min_length=1)
+    at: datetime
+    rollout: int | None = None
+    """To which one; None: to all."""
+    text: str = Field(min_length=1, max_length=8000)
+
+
+class UserAnswer(Frozen):
+    """What came of a question to the user."""
+
+    text: str | None
+    """None: nobody answered in time."""
+    message: str | None = None
+    """Id of the message that was the answer."""
+    seconds: float
+    """How long it was waited for."""
+
+
 StepErrorKind = Literal["bad_reply", "not_found", "refused_by_guest", "interrupted", "model", "machine"]
 
 
@@ -183,6 +205,10 @@ class Step(Frozen):
     listed: str = ""
     """Hash of the elements listed after the step; equal for equal lists. Empty: none were."""
     code: CodeReport | None = None
+    told: tuple[UserMessage, ...] = ()
+    """What the user had said since the step before; shown to the model before it decided."""
+    answer: UserAnswer | None = None
+    """Of the user, when the action was a question."""
     reflection: str | None = None
     """What the model was told of its progress before it decided."""
     reflected: str | None = None

@@ -2,6 +2,7 @@
 
 from agent_s3.actions import (
     Action,
+    AskUser,
     CallCodeAgent,
     Click,
     Done,
@@ -66,6 +67,8 @@ def _other_words(action: Action) -> str:
             return f"note {squeeze('; '.join(action.text), 80)!r}"
         case CallCodeAgent():
             return f"have code written for {squeeze(action.task, 80)!r}" if action.task else "have code written"
+        case AskUser():
+            return f"ask the user {squeeze(action.question, 120)!r}"
         case Wait():
             return f"wait {action.time:g} s"
         case Done():

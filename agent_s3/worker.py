@@ -16,7 +16,8 @@ from agent_s3.grounding import Grounder, NotFound
 from agent_s3.grounding.chain import ChainGrounder
 from agent_s3.grounding.model import ModelGrounder
 from agent_s3.grounding.tree import TreeGrounder
-from agent_s3.history import Now, messages, pictures_wanted
+from agent_s3.history import Hints, Now, messages, pictures_wanted
+from agent_s3.inbox import Inbox
 from agent_s3.observation import Observation
 from agent_s3.prompt import render, turns
 from agent_s3.record import FrameStore
@@ -24,7 +25,7 @@ from agent_s3.reflection import Reflector
 from agent_s3.schema import ActionType, name_of, offered, signatures, tools
 from agent_s3.settings import AgentSettings
 from agent_s3.tally import Tally
-from agent_s3.types import Grounding, Step, StepError, Task
+from agent_s3.types import Grounding, Step, StepError, Task, UserAnswer, UserMessage
 from llm.chat import ChatModel, Message
 from llm.errors import ContextTooLong, LLMError
 from vm_pool.errors import GuestError, GuestTimeout
@@ -52,6 +53,7 @@ class Worker:
         *,
         index: int,
         code_notes: Path,
+        inbox: Inbox,
     ) -> None:
         """`code_notes`: file that receives what the coding agent runs, as it happens."""
         self._task = task
@@ -61,6 +63,7 @@ class Worker:
         self._settings = settings
         self._index = index
         self._code_notes = code_notes
+        self._inbox = inbox
         self._mode = settings.mode(model.abilities)
         self._short = settings.prompt_style(model.abilities) == "short"
         self._as_tools = uses_tools(model.abilities, short=self._short)
@@ -73,7 +76,7 @@ class Worker:
         """Ask the machine what it can do, so that no action is offered that it cannot. Raises: `MachineLost`."""
         can_run = await self._runs("true")
         has_office = can_run and await self._runs("which", "soffice")
-        self._actions = offered(can_run=can_run, has_office=has_office, short=self._short)
+        self._actions = offered(can_run=can_run, has_office=has_office, short=self._short, ask=self._settings.ask)
 
     async def _runs(self, *argv: str) -> bool:
         try:
@@ -82,35 +85,40 @@ class Worker:
             log.info("%r cannot be run on this machine: %s", " ".join(argv), error)
             return False
 
+    def unread(self, steps: Sequence[Step]) -> tuple[UserMessage, ...]:
+        """What the user said that the model has not been shown."""
+        return self._inbox.unread(steps)
+
     async def decide(self, steps: Sequence[Step], before: Observation, tally: Tally) -> Decision:
         """Reflect if called for, then ask for the next action; a provider's fault is part of the answer."""
         said: str | None = None
+        told = self.unread(steps)
         try:
             with tally.phase("reflect"):
                 said = await self._reflector.before(steps, before.ref, tally)
             with tally.phase("decide"):
                 async with self._reflector.beside(steps, before.ref, tally) as musing:
-                    decision = await self._ask(steps, before, said, tally)
+                    decision = await self._ask(steps, before, Hints(said, told), tally)
                     reflected = await musing
         except LLMError as error:
             return Decision(None, error=StepError(kind="model", message=str(error)), reflection=said, fatal=error)
-        return replace(decision, reflection=said, reflected=reflected)
+        return replace(decision, told=told, reflection=said, reflected=reflected)
 
-    async def _ask(self, steps: Sequence[Step], before: Observation, said: str | None, tally: Tally) -> Decision:
+    async def _ask(self, steps: Sequence[Step], before: Observation, hints: Hints, tally: Tally) -> Decision:
         """Ask for the next action; with less of the past when the provider counts more tokens than we did."""
         for share in _LESS_OF_THE_PAST:
             try:
-                return await self._ask_with(steps, before, said, tally, share=share)
+                return await self._ask_with(steps, before, hints, tally, share=share)
             except ContextTooLong as error:
                 log.warning("step %d: leaving out more of the past: %s", len(steps), error)
-        return await self._ask_with(steps, before, said, tally, share=_LEAST)
+        return await self._ask_with(steps, before, hints, tally, share=_LEAST)
 
     async def _ask_with(
-        self, steps: Sequence[Step], before: Observation, said: str | None, tally: Tally, *, share: float
+        self, steps: Sequence[Step], before: Observation, hints: Hints, tally: Tally, *, share: float
     ) -> Decision:
         return await decide(
             self._model,
-            await self._messages(steps, before, said, share),
+            await self._messages(steps, before, hints, share),
             self._actions,
             settings=self._settings,
             seed=self._seed(len(steps)),
@@ -147,7 +155,10 @@ class Worker:
             )
             return await agent.run(part or self._task.instruction, request_id=request_id)
 
-        return await execute(action, places, Hands(self._machine, self._settings, request_id, write_code))
+        async def ask(question: str) -> UserAnswer:
+            return await self._inbox.ask(question, timeout_s=self._settings.ask_timeout_s)
+
+        return await execute(action, places, Hands(self._machine, self._settings, request_id, write_code, ask))
 
     def _grounder(self, tally: Tally) -> Grounder:
         """The tree first: it is exact and free; then the model's eyes, where it has any."""
@@ -164,7 +175,7 @@ class Worker:
         return self._mode != "a11y"
 
     async def _messages(
-        self, steps: Sequence[Step], before: Observation, said: str | None, share: float
+        self, steps: Sequence[Step], before: Observation, hints: Hints, share: float
     ) -> tuple[Message, ...]:
         current = before.ref.sha256 if before.ref and self._shows_pictures else None
         abilities = self._model.abilities
@@ -173,7 +184,7 @@ class Worker:
             system=self._system(),
             task=self._task.instruction,
             steps=steps,
-            now=Now(self._state(steps, before), said, current),
+            now=Now(self._state(steps, before), hints, current),
             pictures=await self._pictures(steps, before),
             images_kept=self._images_kept,
             as_tools=self._as_tools,
@@ -218,6 +229,7 @@ class Worker:
             as_text=not self._as_tools,
             signatures=signatures(self._actions),
             code=self._writes_code,
+            asks=self._settings.ask,
         )
 
     def _state(self, steps: Sequence[Step], before: Observation) -> str:

@@ -162,7 +162,7 @@ async def _judged(session: Session, results: Mapping[int, RolloutResult]) -> tup
     try:
         with session.phase("judge", f"{len(candidates)} of {len(results)} rollouts"):
             verdict = await judge(
-                config.instruction,
+                session.task,
                 candidates,
                 session.models.judge,
                 session.frames,

@@ -16,6 +16,7 @@ _TURNS_SHOWN = 4
 _VALUE_SHOWN = 120
 _CODE_SHOWN = 160
 _OUTPUT_SHOWN = 240
+_USER_SHOWN = 400
 
 
 def of_step(step: Step) -> tuple[Fact, ...]:
@@ -24,7 +25,7 @@ def of_step(step: Step) -> tuple[Fact, ...]:
     lead = _lead(step.action)
     if lead:
         sentences[0] = f"{lead}: {sentences[0]}"
-    return tuple(Fact(step=step.index, text=_sentence(s), source="delta") for s in sentences)
+    return tuple(Fact(step=step.index, text=_sentence(s), source="delta") for s in [*sentences, *_user(step)])
 
 
 def at_end(result: RolloutResult) -> tuple[str, ...]:
@@ -54,6 +55,15 @@ def _lead(action: Action | None) -> str:
     if isinstance(action, CallCodeAgent):
         return "The coding agent was called"
     return f"After {one_line(action_words(action), 160)}"
+
+
+def _user(step: Step) -> list[str]:
+    """What passed between the agent and its user: it can change what the task is."""
+    said = [f"the user had told this attempt: {quoted(message.text, _USER_SHOWN)}" for message in step.told]
+    if step.answer is None:
+        return said
+    reply = "did not answer" if step.answer.text is None else f"answered {quoted(step.answer.text, _USER_SHOWN)}"
+    return [*said, f"the user {reply}"]
 
 
 def _sentences(step: Step) -> Iterable[str]:

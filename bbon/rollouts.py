@@ -18,7 +18,7 @@ from bbon.hopeless import hopeless
 from bbon.models import worker_temperature
 from bbon.narrator import Narrator
 from bbon.session import Session
-from bbon.types import RolloutBegan, RolloutOver, StepTaken
+from bbon.types import Asked, RolloutBegan, RolloutOver, StepTaken
 from vm_pool.errors import ConfigError, MachineError, MachineLost, VMPoolError
 from vm_pool.machine import Machine
 from vm_pool.shield import shielded
@@ -193,6 +193,9 @@ async def _run(session: Session, index: int, start: _Start, machine: Machine, na
         session.listener(StepTaken(rollout=index, step=step))
         narrator.on_step(step, before, after)
 
+    def on_ask(question: str, timeout_s: float) -> None:
+        session.listener(Asked(rollout=index, question=question, timeout_s=timeout_s))
+
     limits = session.limits.of_rollout(session.models.worker_of(index), session.paths.rollout(index))
     result = await run_rollout(
         Task(id=session.run_id, instruction=session.config.instruction),
@@ -203,6 +206,7 @@ async def _run(session: Session, index: int, start: _Start, machine: Machine, na
         frames=session.frames,
         settings=_settings(session, index),
         on_step=on_step,
+        on_ask=on_ask,
         resume=start.revived is not None,
         attempt=start.attempt,
         limits=limits.limits,
@@ -234,6 +238,8 @@ def _settings(session: Session, index: int) -> AgentSettings:
         max_steps=config.max_steps,
         images_kept=config.images_kept,
         reflection=config.reflection,
+        ask=config.ask,
+        ask_timeout_s=config.ask_timeout_s,
         reflection_beside=config.reflection_beside,
         temperature=worker_temperature(config, index),
         seed=config.seed,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePosixPath
 
+from agent_s3.inbox import told_to_all
 from agent_s3.paths import RunPaths
 from agent_s3.record import FrameStore
 from agent_s3.types import RolloutResult
@@ -53,6 +54,12 @@ class Session:
     done: set[int] = field(default_factory=set[int])
     """Rollouts of this session whose agent declared the task done."""
     _making: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def task(self) -> str:
+        """What was asked for, with what the user told all rollouts while they ran."""
+        later = "\n".join(f"- {text}" for text in told_to_all(self.paths.inbox))
+        return f"{self.config.instruction}\nLater the user added:\n{later}" if later else self.config.instruction
 
     @property
     def run_id(self) -> str:

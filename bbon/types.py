@@ -55,6 +55,10 @@ class RunConfig(Frozen):
     """When a second model call looks at the way so far, see `agent_s3.settings`."""
     reflection_beside: bool | None = None
     """Whether it runs beside the decision and is told to the next one; None: with `always` only."""
+    ask: bool = False
+    """Whether the agents may ask the user questions."""
+    ask_timeout_s: float = Field(default=300.0, gt=0)
+    """How long an answer is awaited."""
     concurrency: int | None = Field(default=None, ge=1)
     """Rollouts at one time; None: all N."""
     budget_usd: float | None = Field(default=None, gt=0)
@@ -244,6 +248,15 @@ class FactsFound(Frozen):
     facts: tuple[Fact, ...]
 
 
+class Asked(Frozen):
+    """A rollout asks the user and waits."""
+
+    type: Literal["asked"] = "asked"
+    rollout: int
+    question: str
+    timeout_s: float
+
+
 class RolloutOver(Frozen):
     type: Literal["over"] = "over"
     result: RolloutResult
@@ -255,7 +268,7 @@ class Judged(Frozen):
 
 
 RunEvent = Annotated[
-    PhaseBegan | RolloutBegan | StepTaken | FactsFound | RolloutOver | Judged, Field(discriminator="type")
+    PhaseBegan | RolloutBegan | StepTaken | Asked | FactsFound | RolloutOver | Judged, Field(discriminator="type")
 ]
 Listener = Callable[[RunEvent], None]
 """Told of events as they happen; must return at once and must not raise."""

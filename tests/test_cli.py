@@ -126,6 +126,7 @@ def test_every_flag_reaches_the_run() -> None:
         "--max-steps": "7",
         "--observe": "a11y",
         "--reflection": "always",
+        "--ask-timeout": "60",
         "--temperature": "0.3",
         "--concurrency": "2",
         "--votes": "3",
@@ -138,7 +139,7 @@ def test_every_flag_reaches_the_run() -> None:
         "--run-dir": "here",
     }
 
-    switches = ("--reflection-first", "--stop-hopeless")
+    switches = ("--reflection-first", "--stop-hopeless", "--ask")
     _, double = call("run", "Sum it", *switches, *(word for pair in flags.items() for word in pair))
 
     config, paths, _ = double.calls[0]
@@ -159,6 +160,8 @@ def test_every_flag_reaches_the_run() -> None:
         observe="a11y",
         reflection="always",
         reflection_beside=False,
+        ask=True,
+        ask_timeout_s=60,
         temperature=0.3,
         concurrency=2,
         votes=3,

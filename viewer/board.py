@@ -6,6 +6,7 @@ from typing import NamedTuple
 from agent_s3.types import RolloutResult, Step
 from agent_s3.words import action_words
 from bbon.types import (
+    Asked,
     Fact,
     FactsFound,
     Judged,
@@ -115,6 +116,8 @@ def _next_row(row: Row, event: RunEvent) -> Row:
         case StepTaken():
             spent = sum(event.step.usage.values(), row.usage)
             return replace(row, state="running", steps=event.step.index + 1, action=step_words(event.step), usage=spent)
+        case Asked():
+            return replace(row, action=plain(f"asks: {event.question}"))
         case FactsFound():
             return replace(row, facts=(*row.facts, *event.facts))
         case RolloutOver():

@@ -52,6 +52,12 @@ ReflectionBeside = Annotated[
         help="At the same time as the next decision, told to the one after; or before it. Default: beside if always.",
     ),
 ]
+Ask = Annotated[bool, Option("--ask", help="Let the agents ask you; answer in the terminal or with `tell`.")]
+AskTimeout = Annotated[
+    float, Option(min=1, metavar="SECONDS", help="How long an answer is awaited; then the agent decides by itself.")
+]
+Message = Annotated[str, Argument(help="What to say, in words.", metavar="TEXT")]
+ToRollout = Annotated[int | None, Option("--rollout", min=0, metavar="I", help="Only to this one. Default: to all.")]
 Concurrency = Annotated[int | None, Option(min=1, help="Rollouts at one time. Default: all.")]
 Size = Annotated[str, Option(metavar="WIDTHxHEIGHT", help="Screen in pixels.")]
 Seed = Annotated[int, Option(help="Of the judge's shuffles and of models that take one.")]

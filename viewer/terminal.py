@@ -1,5 +1,6 @@
 """The live display of a run in a terminal; plain lines where there is none."""
 
+import shlex
 import time
 from collections.abc import Callable
 
@@ -9,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bbon.types import FactsFound, Judged, PhaseBegan, RolloutBegan, RolloutOver, RunEvent, StepTaken, Verdict
+from bbon.types import Asked, FactsFound, Judged, PhaseBegan, RolloutBegan, RolloutOver, RunEvent, StepTaken, Verdict
 from viewer.board import STATE_WORDS, Board, Row, advance, fact_of, new_board, step_words
 from viewer.live import REFRESH_PER_SECOND, LiveDisplay
 from viewer.plain import amount, duration, money, plain, tokens
@@ -37,17 +38,38 @@ _STYLES = {
 class LiveRun(LiveDisplay):
     """Shows a run while it happens, and is the listener of its events."""
 
-    def __init__(self, n: int, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        n: int,
+        console: Console,
+        *,
+        run_dir: str = "RUN_DIR",
+        answered_here: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`answered_here`: what is typed into this terminal answers questions of the agents."""
         super().__init__(console)
         self._clock = clock
+        self.run_dir = run_dir
+        self.answered_here = answered_here
         self.board: Board = new_board(n, clock())
 
     def __call__(self, event: RunEvent) -> None:
         now = self._clock()
         self.board = advance(self.board, event, now)
-        if self._live is None:
+        if isinstance(event, Asked):
+            self._ask(event)
+        elif self._live is None:
             for line in event_lines(event):
                 self.say(f"[{now - self.board.began:7.1f} s] {line}")
+
+    def _ask(self, event: Asked) -> None:
+        """Above the display, too: somebody has to see it."""
+        for line in event_lines(event):
+            self.say(line)
+        how = "type it here and press Enter, or: " if self.answered_here else ""
+        told = shlex.join(["agent-s3", "tell", self.run_dir, "TEXT", "--rollout", str(event.rollout)])
+        self.say(f"  answer within {event.timeout_s:.0f} s: {how}{told}")
 
     def _render(self) -> RenderableType:
         display = render(self.board, self._clock(), height=self._console.height, width=self._console.width)
@@ -63,6 +85,8 @@ def event_lines(event: RunEvent) -> list[str]:
             again = f", attempt {event.attempt}" if event.attempt > 1 else ""
             by = f" with {event.model}" if event.model else ""
             return [plain(f"rollout {event.rollout}: started on {event.machine_id}{by}{again}")]
+        case Asked():
+            return [plain(f"rollout {event.rollout} asks: {event.question}")]
         case StepTaken():
             return [f"rollout {event.rollout} step {event.step.index}: {step_words(event.step)}"]
         case FactsFound():

@@ -1,6 +1,7 @@
 """A run as a user sees it: the live display, then the summary, the report and the exit code."""
 
 from collections.abc import Awaitable, Callable, Coroutine
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -8,7 +9,7 @@ import typer
 
 from agent_s3.record import RecordError
 from bbon.types import RunResult
-from viewer import faults
+from viewer import faults, telling
 from viewer.boards import LiveBoards
 from viewer.console import for_progress, for_results
 from viewer.exits import MISTAKE
@@ -45,12 +46,16 @@ def watch(best_of_n: RunCall, order: Order, *, resume: bool, as_json: bool) -> i
 
 
 def _live(best_of_n: RunCall, order: Order, *, resume: bool) -> RunResult:
-    with LiveRun(order.config.n, for_progress()) as live:
-        return run_until_signal(_call(best_of_n, order, live, resume=resume), live.stopping)
+    source = telling.terminal() if order.config.ask else None
+    run_dir = str(order.paths.root)
+    with LiveRun(order.config.n, for_progress(), run_dir=run_dir, answered_here=source is not None) as live:
+        return run_until_signal(_call(best_of_n, order, live, source, resume=resume), live.stopping)
 
 
-async def _call(best_of_n: RunCall, order: Order, live: LiveRun, *, resume: bool) -> RunResult:
-    return await best_of_n(order.config, order.paths, listener=live, resume=resume)
+async def _call(best_of_n: RunCall, order: Order, live: LiveRun, source: int | None, *, resume: bool) -> RunResult:
+    answers = telling.Answers(live, order.paths, now=lambda: datetime.now(UTC))
+    with answers.reading(source):
+        return await best_of_n(order.config, order.paths, listener=answers, resume=resume)
 
 
 def _leave(order: Order, *, began: bool) -> None:

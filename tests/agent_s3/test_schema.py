@@ -1,12 +1,12 @@
 """What models are shown of the actions: one source, three forms."""
 
-from agent_s3.actions import ACTION, ACTIONS
+from agent_s3.actions import ACTION, ACTIONS, AskUser
 from agent_s3.schema import name_of, offered, signatures, text_schema, tools
 
 
 def test_every_action_has_a_tool_a_branch_of_the_schema_and_a_line():
     names = [name_of(a) for a in ACTIONS]
-    assert len(names) == 15
+    assert len(names) == 16
     assert [t.name for t in tools(ACTIONS)] == names
     assert [b["properties"]["action"]["enum"] for b in text_schema(ACTIONS)["anyOf"]] == [[n] for n in names]
     assert [line.partition("(")[0] for line in signatures(ACTIONS).splitlines()] == names
@@ -33,6 +33,11 @@ def test_actions_that_need_what_the_machine_lacks_are_hidden():
     bare = [name_of(a) for a in offered(can_run=False, has_office=False, short=False)]
     assert "call_code_agent" not in bare
     assert {"click", "type", "done", "fail"} <= set(bare)
+
+
+def test_a_question_to_the_user_is_offered_only_where_there_is_one():
+    asked = offered(can_run=True, has_office=True, short=True, ask=True)
+    assert set(asked) - set(offered(can_run=True, has_office=True, short=True)) == {AskUser}
 
 
 def test_a_small_model_is_offered_fewer_actions():

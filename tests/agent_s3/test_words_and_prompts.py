@@ -9,7 +9,7 @@ from jinja2 import UndefinedError
 from rollout_stage import BLIND
 
 from agent_s3.actions import ACTION, ACTIONS
-from agent_s3.history import Now, messages, outcome_words
+from agent_s3.history import Hints, Now, messages, outcome_words
 from agent_s3.prompt import prompt_hashes, render
 from agent_s3.schema import offered, signatures
 from agent_s3.settings import AgentSettings
@@ -74,6 +74,7 @@ def test_every_action_can_be_said_in_words(kind: Any):
         "set_cell_values": {"cell_values": {"A1": 1}, "app_name": "a", "sheet_name": "b"},
         "save_to_knowledge": {"text": ["a"]},
         "wait": {"time": 1},
+        "ask_user": {"question": "which one?"},
     }
     name = kind.model_fields["action"].default
     assert action_words(kind(**needed.get(name, {})))
@@ -99,6 +100,7 @@ VALUES: dict[str, Any] = {
     "steps": ["s"],
     "picture": True,
     "evidence": "e",
+    "asks": True,
     "listing": "l",
     "turn": {"returncode": None, "output": "o"},
     "repeated": True,
@@ -132,7 +134,7 @@ def talk(steps: list[Step], **more: Any) -> Any:
     arguments: dict[str, Any] = {
         "system": "S",
         "task": "T",
-        "now": Now("STATE", picture="c"),
+        "now": Now("STATE", Hints(), picture="c"),
         "pictures": {"a": b"1", "b": b"2", "c": b"3"},
         "images_kept": 8,
         "as_tools": True,

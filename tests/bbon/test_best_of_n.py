@@ -1,11 +1,13 @@
 import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent_s3 import inbox
 from agent_s3.paths import RunPaths
 from agent_s3.record import read_lines, read_model
 from agent_s3.types import RolloutResult, Step
@@ -13,7 +15,7 @@ from bbon import best_of_n
 from bbon.errors import RunFolderError
 from bbon.models import Models
 from bbon.state import RunState, claimed
-from bbon.types import Fact, RecordedConfig, RolloutBegan, RunConfig, RunEvent, RunResult, StepTaken, Verdict
+from bbon.types import Asked, Fact, RecordedConfig, RolloutBegan, RunConfig, RunEvent, RunResult, StepTaken, Verdict
 from llm.budget import upper_estimate
 from llm.chat import Abilities, Completion, Request, Usage
 from llm.errors import PriceUnknown, Unavailable
@@ -513,3 +515,40 @@ async def test_the_policy_of_reflection_reaches_the_workers(tmp_path: Path, poli
     worker = workers(["final.txt"])
     await run.go(worker)
     assert [role for role, _ in worker.asked].count("reflection") == asked
+
+
+async def test_what_the_user_tells_all_rollouts_belongs_to_the_task_that_is_judged(make: Callable[..., Run]) -> None:
+    run = make(n=1)
+
+    def adds() -> None:
+        if isinstance(run.heard[-1], RolloutBegan):
+            inbox.tell(run.paths.inbox, "and keep a copy", rollout=None, at=datetime(2026, 1, 1, tzinfo=UTC))
+
+    run.on_event = adds
+    judge = picks("What happened")
+    result = await run.go(workers(["final.txt"]), judge)
+    assert result.winner == 0
+    question = "\n".join(message.text for message in judge.asked[0][1].messages)
+    assert "Later the user added:" in question.split("<attempt>")[0]
+    assert 'The user had told this attempt: "and keep a copy"' in question
+
+
+async def test_a_question_of_an_agent_is_heard_with_the_time_there_is_for_an_answer(make: Callable[..., Run]) -> None:
+    run = make(n=1, ask=True, ask_timeout_s=1.0)
+
+    def answers() -> None:
+        if isinstance(run.heard[-1], Asked):
+            inbox.tell(run.paths.inbox, "final.txt", rollout=0, at=datetime(2026, 1, 1, tzinfo=UTC))
+
+    def asks(request: Request, _role: str) -> Reply:
+        text = "\n".join(message.text for message in request.messages)
+        step = act("ask_user", question="How?") if "answered" not in text else act("done")
+        return Reply(text=json.dumps(step))
+
+    run.on_event = answers
+    result = await run.go(ScriptedModel([asks], abilities=READS), picks("What happened"))
+    assert [r.status for r in result.rollouts] == ["done"]
+    [asked] = [event for event in run.heard if isinstance(event, Asked)]
+    assert (asked.rollout, asked.question, asked.timeout_s) == (0, "How?", 1.0)
+    facts = read_lines(run.paths.rollout(0).narrative, Fact)
+    assert 'The user answered "final.txt".' in [fact.text for fact in facts]
