@@ -264,6 +264,31 @@ def bench_steps(
     pool_cli.print_measured(measured, as_json=as_json)
 
 
+@bench.command("reflection")
+def bench_reflection(
+    model: flags.ReflectingModel = None, situation: flags.Situations = None, as_json: flags.AsJson = False
+) -> None:
+    """Compare the three policies of reflection on simulated desktops with traps: model calls per step, and success."""
+    from benchmarks import reflection
+    from benchmarks.errors import BenchmarkError
+    from viewer.console import for_progress, for_results
+    from viewer.faults import UserMistake
+    from viewer.policies import print_policies
+    from viewer.signals import run_until_signal
+
+    progress = for_progress()
+    try:
+        chosen = reflection.chosen(situation or ())
+    except BenchmarkError as error:
+        raise UserMistake(str(error)) from error
+    work = reflection.compare(model, chosen, on_note=progress.print)
+    report = run_until_signal(work, lambda _first: progress.print("stopping"))
+    if as_json:
+        typer.echo(report.model_dump_json(indent=2))
+    else:
+        print_policies(for_results(), report.model_dump())
+
+
 @bench.command("disks")
 def bench_disks(mib: flags.DiskMib = 256, as_json: flags.AsJson = False) -> None:
     """Measure what copying a desktop's disk takes, with the blocks shared where AGENT_S3_STATE lies, and without."""

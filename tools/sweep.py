@@ -25,7 +25,8 @@ def marked(mark: bytes) -> list[int]:
 
 
 def main() -> None:
-    mark, killed, deadline = sys.argv[1].encode(), set(), time.monotonic() + WAIT_S
+    mark, deadline = sys.argv[1].encode(), time.monotonic() + WAIT_S
+    killed: set[int] = set()
     # One that is killed may have started another in the meantime, so look until there is none.
     while (left := marked(mark)) and time.monotonic() < deadline:
         for pid in left:

@@ -104,6 +104,12 @@ BenchImage = Annotated[Literal["slim", "desktop"] | None, Option(help="Default: 
 BenchOut = Annotated[Path | None, Option(help="Folder of results. Default: ./runs/bench-mini-DATE-TIME-XXXX.")]
 BenchResume = Annotated[bool, Option("--resume", help="Go on with what is in --out; ask for the same as before.")]
 BenchMaxSteps = Annotated[int | None, Option(min=1, max=1000, help="Most steps of a rollout. Default: each task's.")]
+ReflectingModel = Annotated[
+    str | None, Option("--model", help="Worker, see model ls. Default: simulated agents that fall for the traps.")
+]
+Situations = Annotated[
+    list[str] | None, Option("--situation", metavar="TEXT", help="Only those whose name holds this; repeatable.")
+]
 TaskBudgetUsd = Annotated[float | None, Option(help="Hard limit of each task, in USD.")]
 TaskBudgetTokens = Annotated[int | None, Option(help="Hard limit of each task, in tokens.")]
 ParallelTasks = Annotated[int, Option(min=1, max=32, help="Tasks at one time.")]
