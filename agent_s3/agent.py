@@ -219,6 +219,7 @@ class _Rollout:
             action=decision.action,
             reply=decision.reply,
             replies=decision.replies,
+            thinking=decision.thinking,
             grounding=places,
             before=before.ref,
             told=decision.told,

@@ -8,7 +8,7 @@ every question begins with the whole of the one before, which is what providers'
 import math
 from collections.abc import Sequence
 
-from llm.chat import ImagePart, Message, Part, TextPart, Tool, ToolCall, ToolResult
+from llm.chat import ImagePart, Message, Part, TextPart, ThinkingPart, Tool, ToolCall, ToolResult
 from llm.wire import dumps
 
 _ASCII_PER_TOKEN = 3.2
@@ -53,6 +53,8 @@ def part_tokens(part: Part) -> int:
             return _PER_PART + text_tokens(part.text)
         case ToolCall():
             return _PER_PART + text_tokens(part.name + dumps(part.arguments))
+        case ThinkingPart():
+            return _PER_PART + text_tokens(dumps(part.data))
         case ImagePart():
             return 0
 

@@ -9,7 +9,7 @@ from agent_s3.prompt import render
 from agent_s3.schema import ActionType, text_schema, tools
 from agent_s3.settings import AgentSettings
 from agent_s3.tally import Tally, whole
-from agent_s3.types import StepError, UserMessage
+from agent_s3.types import StepError, Thinking, UserMessage
 from llm.chat import Abilities, ChatModel, Completion, Message, Request
 from llm.errors import BadReply
 
@@ -24,6 +24,8 @@ class Decision:
     reply: str = ""
     """The last one, verbatim."""
     replies: int = 0
+    thinking: tuple[Thinking, ...] = ()
+    """Of the reply that was used."""
     error: StepError | None = None
     told: tuple[UserMessage, ...] = ()
     """What of the user's messages the model was shown for the first time."""
@@ -62,10 +64,17 @@ async def decide(
         else:
             reply, parsed = verbatim(completion), parse(completion, actions)
             if not isinstance(parsed, Rejected):
-                return Decision(parsed.action, parsed.thought, reply, attempt + 1)
+                return Decision(parsed.action, parsed.thought, reply, attempt + 1, thinking=_thinking(completion))
             reason = parsed.reason
         messages = (*messages, *_reask(reply, reason))
-    return Decision(None, "", reply, settings.max_replies, StepError(kind="bad_reply", message=reason))
+    return Decision(None, "", reply, settings.max_replies, error=StepError(kind="bad_reply", message=reason))
+
+
+def _thinking(completion: Completion) -> tuple[Thinking, ...]:
+    """Only of a tool call: there providers want it back."""
+    if not completion.tool_calls:
+        return ()
+    return tuple(Thinking(provider=part.provider, data=part.data) for part in completion.thinking)
 
 
 def verbatim(completion: Completion) -> str:

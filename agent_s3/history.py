@@ -17,7 +17,7 @@ from agent_s3.prompt import render
 from agent_s3.schema import THOUGHT
 from agent_s3.types import FrameRef, Step, UserAnswer, UserMessage
 from agent_s3.words import action_words, code_words, delta_words
-from llm.chat import ImagePart, Message, Part, TextPart, ToolCall, ToolResult
+from llm.chat import ImagePart, Message, Part, TextPart, ThinkingPart, ToolCall, ToolResult
 
 _MESSAGE_SHOWN = 1000
 _USER = "user_message"
@@ -130,7 +130,7 @@ def _marked(turns: Sequence[Message], *, state: str) -> list[Message]:
     out = list(turns)
     for index in {0, max(0, len(out) - 3), len(out) - 1}:
         last = out[index].parts[-1] if out[index].parts else None
-        if last is not None and not isinstance(last, ToolCall):
+        if last is not None and not isinstance(last, ToolCall | ThinkingPart):
             out[index] = Message("user", (*out[index].parts[:-1], replace(last, cache=True)))
     out[-1] = Message("user", (*out[-1].parts, TextPart(_ours(state))))
     return out
@@ -189,7 +189,8 @@ def _assistant(step: Step, *, as_tools: bool) -> Message:
         return Message.of("assistant", reply_text(step.action, step.thought))
     arguments = {THOUGHT: step.thought, **step.action.model_dump(mode="json", exclude_defaults=True)}
     arguments.pop("action", None)
-    return Message("assistant", (ToolCall(_call_id(step), step.action.action, arguments),))
+    thought = (ThinkingPart(part.provider, part.data) for part in step.thinking)
+    return Message("assistant", (*thought, ToolCall(_call_id(step), step.action.action, arguments)))
 
 
 def _outcome(step: Step, *, as_tools: bool) -> Part:

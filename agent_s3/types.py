@@ -6,7 +6,7 @@ Boxes and points are screen pixels, origin at the top left.
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -181,6 +181,13 @@ class StepError(Frozen):
         return self.kind in ("not_found", "bad_reply")
 
 
+class Thinking(Frozen):
+    """What the model thought before its reply, as its provider signed or encrypted it; goes back to it unchanged."""
+
+    provider: Literal["anthropic", "openai"]
+    data: Mapping[str, Any]
+
+
 class Step(Frozen):
     """One turn of the loop, as it happened."""
 
@@ -195,6 +202,8 @@ class Step(Frozen):
     """The model's last reply, verbatim."""
     replies: int = Field(default=1, ge=0)
     """How many replies it took; more than 1 means that it was re-asked."""
+    thinking: tuple[Thinking, ...] = ()
+    """Sent back with the reply in later questions; empty: the provider gave none."""
     grounding: tuple[Grounding, ...] = ()
     events: tuple[InputEvent, ...] = ()
     """What was really sent to the machine."""

@@ -23,6 +23,7 @@ from llm.chat import (
     Request,
     StopReason,
     TextPart,
+    ThinkingPart,
     Tool,
     ToolCall,
     ToolResult,
@@ -57,6 +58,20 @@ class _Block(WireReply):
     id: str = ""
     name: str = ""
     input: dict[str, Any] = Field(default_factory=dict)
+    thinking: str = ""
+    signature: str = ""
+    data: str = ""
+    """Of thinking that may not be read."""
+
+    @property
+    def thought(self) -> ThinkingPart | None:
+        """What is to be sent back unchanged; None: it is no thinking, or nobody vouches for it."""
+        if self.type == "thinking" and self.signature:
+            block = {"type": self.type, "thinking": self.thinking, "signature": self.signature}
+            return ThinkingPart("anthropic", block)
+        if self.type == "redacted_thinking" and self.data:
+            return ThinkingPart("anthropic", {"type": self.type, "data": self.data})
+        return None
 
 
 class _Usage(WireReply):
@@ -186,13 +201,22 @@ def _is_no_result(block: dict[str, Any]) -> bool:
 
 
 def _blocks(parts: Sequence[Part]) -> list[dict[str, Any]]:
-    """Parts as content blocks; empty texts, which the API refuses, are left out."""
-    return [_block(p) for p in parts if not (isinstance(p, TextPart) and not p.text.strip())]
+    """Parts as content blocks; empty texts, which the API refuses, and others' thinking are left out."""
+    return [_block(p) for p in parts if not _is_left_out(p)]
+
+
+def _is_left_out(part: Part) -> bool:
+    if isinstance(part, ThinkingPart):
+        return part.provider != "anthropic"
+    return isinstance(part, TextPart) and not part.text.strip()
 
 
 def _block(part: Part) -> dict[str, Any]:
-    mark = {"cache_control": {"type": "ephemeral"}} if not isinstance(part, ToolCall) and part.cache else {}
+    markable = not isinstance(part, ToolCall | ThinkingPart)
+    mark = {"cache_control": {"type": "ephemeral"}} if markable and part.cache else {}
     match part:
+        case ThinkingPart():
+            return dict(part.data)
         case TextPart():
             return {"type": "text", "text": part.text} | mark
         case ImagePart():
@@ -234,4 +258,5 @@ def read_answer(body: str, *, by_tool: bool) -> Answer:
         output_tokens=reply.usage.output_tokens,
         stop_reason=stop_reason,
         calls=calls,
+        thinking=tuple(thought for block in reply.content if (thought := block.thought)),
     )

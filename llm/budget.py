@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from llm.chat import Abilities, ChatModel, Completion, ImagePart, Request, TextPart, ToolCall, Usage
+from llm.chat import Abilities, ChatModel, Completion, ImagePart, Request, TextPart, ThinkingPart, ToolCall, Usage
 from llm.errors import BadReply, BudgetExceeded, ConfigError, LLMError, PriceUnknown, RateLimited, Refused
 from llm.pricing import FREE, Price
 from llm.wire import dumps
@@ -64,6 +64,8 @@ def _most_input_tokens(request: Request, *, image_tokens: int) -> int:
                     tokens += image_tokens
                 case ToolCall():
                     tokens += MESSAGE_TOKENS + len((part.id + part.name + dumps(part.arguments)).encode())
+                case ThinkingPart():
+                    tokens += MESSAGE_TOKENS + len(dumps(part.data).encode())
                 case TextPart():
                     tokens += len(part.text.encode())
                 case _:

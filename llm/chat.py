@@ -48,7 +48,19 @@ class ToolResult:
     """As of a text part."""
 
 
-Part = TextPart | ImagePart | ToolCall | ToolResult
+@dataclass(frozen=True)
+class ThinkingPart:
+    """What a model thought before its reply, signed or encrypted by its provider; means nothing to any other.
+
+    In an assistant message it goes back as it came, so that the model need not think the same again.
+    """
+
+    provider: Literal["anthropic", "openai"]
+    data: Json
+    """The provider's own block or item."""
+
+
+Part = TextPart | ImagePart | ToolCall | ToolResult | ThinkingPart
 
 
 @dataclass(frozen=True)
@@ -153,6 +165,8 @@ class Completion:
     tool_calls: tuple[ToolCall, ...] = ()
     logprobs: tuple[TokenLogprob, ...] | None = None
     """None: not asked for or not given."""
+    thinking: tuple[ThinkingPart, ...] = ()
+    """To be sent back with this reply, before its text and calls."""
     lost: int = 0
     """Earlier tries that were sent and not answered; they may have been billed and are not in `usage`."""
 

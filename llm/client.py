@@ -10,7 +10,18 @@ from typing import Any, Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from llm.budget import upper_estimate
-from llm.chat import Abilities, Completion, ImagePart, Request, StopReason, TokenLogprob, ToolCall, Usage
+from llm.chat import (
+    Abilities,
+    Completion,
+    ImagePart,
+    Message,
+    Request,
+    StopReason,
+    ThinkingPart,
+    TokenLogprob,
+    ToolCall,
+    Usage,
+)
 from llm.errors import BadReply, LLMError, ProviderError, ProviderTimeout, Refused
 from llm.faults import of_exception, redact
 from llm.pricing import Price
@@ -38,6 +49,7 @@ class Answer(BaseModel):
     calls: tuple[tuple[str, str, str], ...] = ()
     """Id, name and arguments as JSON text of each tool call."""
     logprobs: tuple[TokenLogprob, ...] | None = None
+    thinking: tuple[ThinkingPart, ...] = ()
 
 
 class Wire(Protocol):
@@ -195,6 +207,7 @@ class HttpModel:
             stop_reason="stop" if stopped else answer.stop_reason,
             tool_calls=calls,
             logprobs=answer.logprobs,
+            thinking=answer.thinking,
         )
 
     def _usage(self, answer: Answer, request: Request, seconds: float) -> Usage:
@@ -259,14 +272,29 @@ def what_it_refused(message: str, request: Request) -> frozenset[str]:
         "tool_choice": request.tool_choice == "required",
         "logprobs": request.top_logprobs > 0,
         "parallel_tool": request.one_call,
+        "thinking": _thinks(request),
+        "reasoning": _thinks(request),
     }
     return frozenset(name for name, was_asked in asked.items() if was_asked and name in message)
 
 
 def concede(request: Request, refused: frozenset[str]) -> Request:
     """The request without what the model refuses."""
-    changes = {field: value for name in sorted(refused) for field, value in _CONCESSIONS[name].items()}
+    changes = {field: value for name in sorted(refused) for field, value in _CONCESSIONS.get(name, {}).items()}
+    if refused & _THINKING:
+        changes["messages"] = tuple(_without_thinking(message) for message in request.messages)
     return replace(request, **changes) if changes else request
+
+
+_THINKING = frozenset({"thinking", "reasoning"})
+
+
+def _thinks(request: Request) -> bool:
+    return any(isinstance(part, ThinkingPart) for message in request.messages for part in message.parts)
+
+
+def _without_thinking(message: Message) -> Message:
+    return replace(message, parts=tuple(part for part in message.parts if not isinstance(part, ThinkingPart)))
 
 
 @dataclass(frozen=True)

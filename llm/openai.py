@@ -21,6 +21,7 @@ from llm.chat import (
     Request,
     StopReason,
     TextPart,
+    ThinkingPart,
     TokenLogprob,
     Tool,
     ToolCall,
@@ -66,6 +67,17 @@ class _Item(WireReply):
     call_id: str = ""
     name: str = ""
     arguments: str = ""
+    id: str | None = None
+    summary: tuple[dict[str, Any], ...] | None = None
+    encrypted_content: str | None = None
+
+    @property
+    def thought(self) -> ThinkingPart | None:
+        """What is to be sent back unchanged; None: it is no reasoning, or can be read at the provider only."""
+        if self.type != "reasoning" or not self.encrypted_content:
+            return None
+        item = {"type": self.type, "id": self.id, "summary": list(self.summary or ())}
+        return ThinkingPart("openai", {**item, "encrypted_content": self.encrypted_content})
 
 
 class _InputDetails(WireReply):
@@ -145,9 +157,9 @@ def open_openai(model: str, *, name: str, base_url: str | None, key: str, settin
 
 
 def _abilities(model: str) -> Abilities:
-    reasons = bool(_REASONING.match(model)) and not _CHAT_TUNED.search(model)
-    context = 272_000 if reasons else 1_000_000 if model.startswith("gpt-4.1") else 128_000
-    return Abilities(images=True, tools=True, schema=True, logprobs=not reasons, context_tokens=context, max_images=500)
+    thinks = reasons(model)
+    context = 272_000 if thinks else 1_000_000 if model.startswith("gpt-4.1") else 128_000
+    return Abilities(images=True, tools=True, schema=True, logprobs=not thinks, context_tokens=context, max_images=500)
 
 
 def request_body(model: str, request: Request) -> dict[str, Any]:
@@ -168,9 +180,16 @@ def request_body(model: str, request: Request) -> dict[str, Any]:
         }
     if request.temperature is not None:
         body["temperature"] = request.temperature
+    included = ["reasoning.encrypted_content"] if reasons(model) else []
     if request.top_logprobs:
-        body |= {"top_logprobs": request.top_logprobs, "include": ["message.output_text.logprobs"]}
-    return body
+        body["top_logprobs"] = request.top_logprobs
+        included.append("message.output_text.logprobs")
+    return body | ({"include": included} if included else {})
+
+
+def reasons(model: str) -> bool:
+    """Whether OpenAI's model of that name thinks before it replies."""
+    return bool(_REASONING.match(model)) and not _CHAT_TUNED.search(model)
 
 
 def _tool(tool: Tool) -> dict[str, Any]:
@@ -194,6 +213,10 @@ def _items(message: Message) -> Iterator[dict[str, Any]]:
                 content.append({"type": kind, "text": part.text})
             case ImagePart():
                 content.append({"type": "input_image", "image_url": data_url(part), "detail": part.detail})
+            case ThinkingPart():
+                yield from _flush(message.role, content)
+                if part.provider == "openai":
+                    yield dict(part.data)
             case ToolCall() | ToolResult():
                 yield from _flush(message.role, content)
                 yield _call_item(part)
@@ -240,6 +263,7 @@ def read_answer(body: str) -> Answer:
         stop_reason=_stop_reason(response, refused=bool(refusal), called=bool(calls)),
         calls=calls,
         logprobs=tuple(_logprob(p) for p in probed) or None,
+        thinking=tuple(thought for item in response.output if (thought := item.thought)),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from peer_models import connect
 from rollout_stage import Stage, act
-from scripted_peers import DIALECTS, Dialect, Peer, Say
+from scripted_peers import DIALECTS, Dialect, Fault, Peer, Say
 
 from agent_s3 import context
 from agent_s3.record import read_lines
@@ -160,3 +160,46 @@ async def test_when_the_provider_counts_more_tokens_than_we_did_more_of_the_past
     assert (result.status, result.steps) == ("done", 15), result.reason
     assert len(sizes) > 15
     assert [step.error for step in read_lines(stage.paths.rollout(0).trajectory, Step)] == [None] * 15
+
+
+PRESS = Say(text="", calls=(("hotkey", json.dumps({"thought": "t", "keys": ["a"]})),), thinking="sealed-1")
+OVER = Say(text="", calls=(("done", json.dumps({"thought": "t"})),), thinking="sealed-2")
+
+
+async def talk(stage: Stage, dialect: Dialect, *deeds: Any) -> list[dict[str, Any]]:
+    stage.settings = AgentSettings(reflection="never")
+    async with Peer(dialect, *deeds) as peer:
+        model = connect(peer, Settings())
+        result = await stage.play(model)
+        await model.aclose()
+        assert (result.status, result.steps) == ("done", 2), result.reason
+        return [seen.body for seen in peer.seen]
+
+
+@pytest.mark.parametrize(("dialect", "call"), [("messages", "tool_use"), ("responses", "function_call")])
+async def test_thoughts_that_a_provider_signed_go_back_to_it_before_their_call(
+    stage: Stage, dialect: Dialect, call: str
+):
+    *_, last = await talk(stage, dialect, PRESS, OVER)
+    said = last["input"] if dialect == "responses" else [p for turn in last["messages"] for p in turn["content"]]
+    kinds = [part.get("type") for part in said]
+    place = kinds.index(call)
+    assert kinds[place - 1] in ("thinking", "reasoning")
+    assert "sealed-1" in json.dumps(said[place - 1])
+    assert [step.thinking[0].provider for step in read_lines(stage.paths.rollout(0).trajectory, Step)] == [
+        "anthropic" if dialect == "messages" else "openai"
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    ("dialect", "refusal"),
+    [
+        ("messages", "messages.1.content.0: Invalid `signature` in `thinking` block"),
+        ("responses", "Item 'rs_1' of type 'reasoning' was provided without its required following item."),
+    ],
+)
+async def test_where_a_provider_refuses_thoughts_they_are_left_out_from_then_on(
+    stage: Stage, dialect: Dialect, refusal: str
+):
+    first, second, third = await talk(stage, dialect, PRESS, Fault(400, refusal), OVER)
+    assert ["sealed-1" in json.dumps(body) for body in (first, second, third)] == [False, True, False]

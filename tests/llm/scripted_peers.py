@@ -25,6 +25,8 @@ class Say:
     calls: tuple[tuple[str, str], ...] = ()
     """Name and arguments as JSON text."""
     logprobs: bool = False
+    thinking: str = ""
+    """A signature or an encrypted thought that is to come back; empty: nothing that could be sent back."""
     length: bool = False
     """Whether the reply was cut off at the token limit."""
     input_tokens: int = 1000
@@ -233,6 +235,8 @@ def _probs(say: Say) -> list[dict[str, Any]]:
 
 def _responses(say: Say) -> dict[str, Any]:
     output: list[dict[str, Any]] = [{"type": "reasoning", "id": "rs_1", "summary": []}]
+    if say.thinking:
+        output[0]["encrypted_content"] = say.thinking
     if say.text:
         content = {"type": "output_text", "text": say.text, "annotations": [], "logprobs": _probs(say)}
         output.append({"type": "message", "id": "m", "role": "assistant", "status": "completed", "content": [content]})
@@ -287,7 +291,7 @@ def _chat(say: Say) -> dict[str, Any]:
 
 
 def _messages(say: Say) -> dict[str, Any]:
-    content: list[dict[str, Any]] = [{"type": "thinking", "thinking": "", "signature": "s"}]
+    content: list[dict[str, Any]] = [{"type": "thinking", "thinking": "", "signature": say.thinking}]
     content += [{"type": "text", "text": say.text}] if say.text else []
     for i, (name, arguments) in enumerate(say.calls):
         content.append({"type": "tool_use", "id": f"c{i}", "name": name, "input": json.loads(arguments)})

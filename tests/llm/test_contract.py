@@ -11,8 +11,9 @@ from peer_models import CLICK, HI, KEY, PRICE, SCHEMA, World, connect
 from scripted_peers import DIALECTS, PATHS, Body, Cut, Deed, Dialect, Drop, Fault, Peer, Picky, Say, Slow, render
 
 from llm.anthropic import MessagesWire
+from llm.anthropic import request_body as messages_body
 from llm.budget import upper_estimate
-from llm.chat import Abilities, ImagePart, Message, Request, TextPart, ToolCall, ToolResult
+from llm.chat import Abilities, ImagePart, Message, Request, TextPart, ThinkingPart, ToolCall, ToolResult
 from llm.client import Endpoint, HttpModel
 from llm.errors import (
     BadReply,
@@ -23,6 +24,7 @@ from llm.errors import (
     Unavailable,
 )
 from llm.limits import Limits
+from llm.openai import request_body as openai_body
 from llm.settings import Settings
 
 
@@ -455,3 +457,18 @@ async def test_texts_and_calls_of_one_message_keep_their_order_at_openai(setting
     _, peer = await outcome("responses", settings, request=Request(messages=(message, *HI.messages)))
     kinds = [item.get("type", item.get("role")) for item in peer.seen[0].body["input"]]
     assert kinds == ["assistant", "function_call", "assistant", "user"]
+
+
+def test_openai_models_that_think_are_asked_for_what_can_be_sent_back() -> None:
+    wanted = ["reasoning.encrypted_content"]
+    assert openai_body("gpt-5-mini", HI)["include"] == wanted
+    assert "include" not in openai_body("gpt-4.1", HI)
+    assert openai_body("o3", replace(HI, top_logprobs=2))["include"] == [*wanted, "message.output_text.logprobs"]
+
+
+def test_thoughts_of_another_provider_are_not_sent() -> None:
+    ours, theirs = ThinkingPart("anthropic", {"type": "thinking"}), ThinkingPart("openai", {"type": "reasoning"})
+    request = Request(messages=(Message("assistant", (ours, theirs, TextPart("hi"))),))
+    content = messages_body("m", request, schema_by="tool")["messages"][0]["content"]
+    assert [block["type"] for block in content] == ["thinking", "text"]
+    assert [item.get("type") for item in openai_body("m", request)["input"]] == ["reasoning", None]
