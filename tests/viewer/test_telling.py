@@ -2,7 +2,11 @@
 
 import asyncio
 import io
+import json
 import os
+import pty
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +25,7 @@ from viewer.console import ProgressConsole
 from viewer.telling import Answers
 from viewer.terminal import LiveRun
 
+ROOT = Path(cli.__file__).parent
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ASKED = Asked(rollout=1, question="Which colour?", timeout_s=300)
 
@@ -138,3 +143,37 @@ def test_a_question_is_shown_with_the_ways_to_answer_it(here: bool) -> None:
     assert "agent-s3 tell 'runs/a b' TEXT --rollout 1" in shown
     assert ("type it here" in shown) is here
     assert "asks" in live.board.rows[1].action
+
+
+def test_a_run_in_a_terminal_asks_and_takes_what_is_typed_there(tmp_path: Path) -> None:
+    script = [
+        {"role": "worker", "json": {"thought": "", "action": "ask_user", "question": "Which colour?"}},
+        {"role": "worker", "when": "<user_message>\nblue\n</user_message>", "json": {"thought": "", "action": "done"}},
+        {"role": "judge", "json": {"reasons": "r", "citations": [], "choice": "A", "confidence": 0.9}, "times": 0},
+    ]
+    (tmp_path / "script.json").write_text(json.dumps({"replies": script, "images": False}))
+    command = ["run", "Paint it", "-n", "1", "--provider", "fake", "--model", f"scripted:{tmp_path}/script.json"]
+    typing, terminal_ = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, str(ROOT / "cli.py"), *command, "--ask", "--run-dir", str(tmp_path / "run"), "--json"],
+        cwd=tmp_path,
+        env={**os.environ, "AGENT_S3_STATE": str(tmp_path / "state"), "PYTHONPATH": str(ROOT)},
+        stdin=terminal_,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as run:
+        os.close(terminal_)
+        assert run.stderr is not None
+        lines: list[str] = []
+        for line in run.stderr:
+            lines.append(line)
+            if "asks:" in line:
+                os.write(typing, b"blue\n")
+        assert run.stdout is not None
+        shown = run.stdout.read()
+    os.close(typing)
+    assert any("type it here" in line for line in lines), lines
+    result = RunResult.model_validate_json(shown)
+    assert [rollout.status for rollout in result.rollouts] == ["done"], lines
+    assert said(RunPaths(tmp_path / "run")) == [(0, "blue")]
