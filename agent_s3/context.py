@@ -29,7 +29,7 @@ _STATE_GRAIN = 16
 
 def text_tokens(text: str) -> int:
     """An estimate that is rather too high than too low; a character beyond ASCII may take a token and more."""
-    plain = sum(char.isascii() for char in text)
+    plain = len(text) if text.isascii() else len(text.encode("ascii", "ignore"))
     return math.ceil(plain / _ASCII_PER_TOKEN + (len(text) - plain) * 1.2)
 
 
