@@ -71,8 +71,11 @@ def messages(
     steps = [step for step in steps if not (step.error and step.error.kind == "model" and step.action is None)]
     head = [Message.of("system", TextPart(system, cache=True)), *examples]
     turns = [_Turn.of(step, as_tools=as_tools) for step in steps]
-    pictured = context.first_pictured(len(steps) + 1, _kept(steps, images_kept, context_tokens))
-    told = _first_told(turns, head, task, now, steps[pictured:], context_tokens)
+    each = _picture_tokens(steps, pictures)
+    kept = context.pictures_that_fit(images_kept, each=each, context=context_tokens)
+    pictured = context.first_pictured(len(steps) + 1, kept)
+    shown = each * (len(steps) + 1 - pictured)
+    told = _first_told(turns, head, task, now, context_tokens, pictures=shown)
     opening: tuple[Part, ...] = (TextPart(_opening(task, steps[:told], context_tokens)),)
     out: list[Message] = []
     for index, turn in enumerate(turns[told:], start=told):
@@ -106,16 +109,16 @@ class _Turn:
         return context.message_tokens([Message("user", (*self.said, self.outcome)), self.decided])
 
 
-def _kept(steps: Sequence[Step], images_kept: int, context_tokens: int) -> int:
-    each = max((context.picture_tokens(s.before.width, s.before.height) for s in steps if s.before), default=0)
-    return context.pictures_that_fit(images_kept, each=each, context=context_tokens)
+def _picture_tokens(steps: Sequence[Step], pictures: Mapping[str, bytes]) -> int:
+    """Of one screenshot; 0 where none are shown."""
+    sizes = (context.picture_tokens(s.before.width, s.before.height) for s in steps if s.before)
+    return max(sizes, default=0) if pictures else 0
 
 
 def _first_told(
-    turns: Sequence[_Turn], head: Sequence[Message], task: str, now: Now, pictured: Sequence[Step], context_tokens: int
+    turns: Sequence[_Turn], head: Sequence[Message], task: str, now: Now, context_tokens: int, *, pictures: int
 ) -> int:
-    """Index of the oldest step that is told in full."""
-    pictures = sum(context.picture_tokens(s.before.width, s.before.height) for s in pictured if s.before)
+    """Index of the oldest step that is told in full; `pictures` is what those shown take, in tokens."""
     fixed = context.message_tokens([*head, Message.of("user", task)])
     state = context.text_tokens(now.state) + context.message_tokens([Message("user", now.hints.parts)])
     room = context.room_for_steps(context_tokens, fixed=fixed, state=state, pictures=pictures)

@@ -170,6 +170,12 @@ def test_only_when_the_context_overflows_are_old_steps_told_in_a_line():
     assert "1. press esc" in short[1].text
 
 
+def test_pictures_take_room_only_where_they_are_shown():
+    steps = [step(i, thought="long " * 20, before=FrameRef(sha256="a", width=1920, height=1080)) for i in range(9)]
+    assert len(talk(steps, context_tokens=4000, pictures={})) == 20
+    assert len(talk(steps, context_tokens=4000)) < 20
+
+
 def test_a_step_without_action_shows_the_reply_and_why_it_was_of_no_use():
     bad = step().model_copy(
         update={"action": None, "reply": "hm", "delta": None, "error": StepError(kind="bad_reply", message="no action")}
