@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -21,7 +21,6 @@ _LOOK_EVERY_S = 0.2
 
 AskListener = Callable[[str, float], None]
 """Told of a question to the user and of how many seconds its answer is awaited; must return at once and not raise."""
-Pause = Callable[[float], Awaitable[None]]
 
 
 def nobody(_question: str, _timeout_s: float) -> None:
@@ -52,11 +51,10 @@ def _read(path: Path) -> list[UserMessage]:
 class Inbox:
     """The messages to one rollout."""
 
-    def __init__(self, path: Path, rollout: int, *, on_ask: AskListener = nobody, pause: Pause = asyncio.sleep) -> None:
+    def __init__(self, path: Path, rollout: int, *, on_ask: AskListener = nobody) -> None:
         self._path = path
         self._rollout = rollout
         self._on_ask = on_ask
-        self._pause = pause
 
     def unread(self, steps: Sequence[Step]) -> tuple[UserMessage, ...]:
         """Those that no step has shown to the model, in the order in which they came."""
@@ -77,4 +75,4 @@ class Inbox:
                 return UserAnswer(text=fresh.text, message=fresh.id, seconds=seconds)
             if seconds >= timeout_s:
                 return UserAnswer(text=None, seconds=seconds)
-            await self._pause(min(_LOOK_EVERY_S, timeout_s - seconds))
+            await asyncio.sleep(min(_LOOK_EVERY_S, timeout_s - seconds))
