@@ -26,7 +26,7 @@ _MOST_TYPED = 8000
 def tell(run_dir: Path, text: str, *, rollout: int | None, now: datetime) -> UserMessage:
     """Put a message into the run's inbox. Raises: `UserMistake` when nobody is left to read it, or it says nothing."""
     paths = existing(run_dir)
-    n = read_model(paths.config, RecordedConfig).n
+    n = _rollouts(paths)
     if rollout is not None and rollout >= n:
         raise UserMistake(f"there is no rollout {rollout} in {str(run_dir)!r}; its rollouts are 0 to {n - 1}")
     wanted = range(n) if rollout is None else [rollout]
@@ -39,6 +39,14 @@ def tell(run_dir: Path, text: str, *, rollout: int | None, now: datetime) -> Use
         return inbox.tell(paths.inbox, text, rollout=rollout, at=now)
     except ValidationError as error:
         raise UserMistake(f"the message: {error.errors(include_url=False)[0]['msg']}") from error
+
+
+def _rollouts(paths: RunPaths) -> int:
+    """How many there are so far: those asked for, and those that were added."""
+    n = read_model(paths.config, RecordedConfig).n
+    while paths.rollout(n).root.exists():
+        n += 1
+    return n
 
 
 def _run_over(paths: RunPaths) -> bool:

@@ -91,6 +91,12 @@ def test_a_run_that_is_over_reads_nothing_and_one_that_was_interrupted_does(
     assert "config.json is missing" in capsys.readouterr().err
 
 
+def test_a_rollout_that_was_added_can_be_told_too(paths: RunPaths) -> None:
+    paths.rollout(2).root.mkdir(parents=True)
+    assert tell(paths, "x", "--rollout", "2") == 0
+    assert tell(paths, "x", "--rollout", "3") == 2
+
+
 def answers(paths: RunPaths, listener: Callable[[RunEvent], Any] = nobody) -> Answers:
     return Answers(listener, paths, now=lambda: NOW)
 
