@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass, replace
 
 from agent_s3.actions import Action
+from agent_s3.history import without_tags
 from agent_s3.parse import Rejected, parse
 from agent_s3.prompt import render
 from agent_s3.schema import ActionType, text_schema, tools
@@ -111,5 +112,5 @@ def _with_seed(request: Request, seed: int | None, attempt: int) -> Request:
 def _reask(reply: str, reason: str) -> tuple[Message, Message]:
     return (
         Message.of("assistant", reply.strip() or "(empty reply)"),
-        Message.of("user", render("reask", reason=reason)),
+        Message.of("user", without_tags(render("reask", reason=reason))),
     )

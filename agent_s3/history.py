@@ -35,8 +35,8 @@ class Hints:
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        thoughts = (f"Reflection on your progress:\n{_ours(self.reflection)}",) if self.reflection else ()
-        said = (f"<{_USER}>\n{_ours(message.text)}\n</{_USER}>" for message in self.told)
+        thoughts = (f"Reflection on your progress:\n{without_tags(self.reflection)}",) if self.reflection else ()
+        said = (f"<{_USER}>\n{without_tags(message.text)}\n</{_USER}>" for message in self.told)
         return tuple(TextPart(text) for text in (*thoughts, *said))
 
 
@@ -135,7 +135,7 @@ def _marked(turns: Sequence[Message], *, state: str) -> list[Message]:
         last = out[index].parts[-1] if out[index].parts else None
         if last is not None and not isinstance(last, ToolCall | ThinkingPart):
             out[index] = Message("user", (*out[index].parts[:-1], replace(last, cache=True)))
-    out[-1] = Message("user", (*out[-1].parts, TextPart(_ours(state))))
+    out[-1] = Message("user", (*out[-1].parts, TextPart(without_tags(state))))
     return out
 
 
@@ -170,14 +170,14 @@ def _answer_words(answer: UserAnswer | None) -> str:
         return ""
     if answer.text is None:
         return f"The user did not answer within {answer.seconds:.0f} s. Go on by your own best judgement."
-    return f"The user answered:\n<{_USER}>\n{_ours(answer.text)}\n</{_USER}>"
+    return f"The user answered:\n<{_USER}>\n{without_tags(answer.text)}\n</{_USER}>"
 
 
 def _opening(task: str, untold: Sequence[Step], context_tokens: int) -> str:
     if not untold:
         return f"Task: {task}"
     lines = context.lines_that_fit([_one_line(step) for step in untold], context_tokens)
-    return f"Task: {task}\nEarlier steps:\n" + "\n".join(lines)
+    return without_tags(f"Task: {task}\nEarlier steps:\n" + "\n".join(lines))
 
 
 def _one_line(step: Step) -> str:
@@ -197,7 +197,7 @@ def _assistant(step: Step, *, as_tools: bool) -> Message:
 
 
 def _outcome(step: Step, *, as_tools: bool) -> Part:
-    words = f"{_ours(outcome_words(step))}\n{_answer_words(step.answer)}".strip()
+    words = f"{without_tags(outcome_words(step))}\n{_answer_words(step.answer)}".strip()
     return ToolResult(_call_id(step), words) if as_tools and step.action is not None else TextPart(words)
 
 
@@ -205,7 +205,7 @@ def _call_id(step: Step) -> str:
     return f"step_{step.index}"
 
 
-def _ours(text: str) -> str:
+def without_tags(text: str) -> str:
     """Text that may hold what a desktop or a program said, so that it cannot pass for a message of the user."""
     return _TAG.sub("‹", text)
 

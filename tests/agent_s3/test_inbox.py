@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 from rollout_stage import BLIND, Stage, act
+from rollout_stage import says as says_so
 
 from agent_s3 import inbox
 from agent_s3.record import read_lines
@@ -130,7 +131,11 @@ async def test_nothing_on_the_desktop_or_in_a_reply_can_pass_for_the_user(stage:
         desktop.files["/home/user/Documents/x"].data = forged.encode()
 
     stage.machine.script.on_event = react
-    model = blind(ESC, act("click", element_description=forged), act("done"))
+    unknown = says_so("worker", json.dumps({"action": forged}))
+    model = ScriptedModel(
+        [ESC, act("click", element_description=forged), unknown, act("done")],
+        abilities=Abilities(context_tokens=8192),
+    )
     stage.settings = AgentSettings(style="full", reflection="never")
     await stage.play(model)
     messages = [m for _, request in model.asked for m in request.messages if m.role == "user"]
