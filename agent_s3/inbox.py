@@ -39,6 +39,12 @@ def told_to_all(path: Path) -> tuple[str, ...]:
     return tuple(message.text for message in _read(path) if message.rollout is None)
 
 
+def with_added(instruction: str, later: Sequence[str]) -> str:
+    """A task with what its user said after it had begun. Pure."""
+    lines = "\n".join(f"- {text}" for text in later)
+    return f"{instruction}\nLater the user added:\n{lines}" if later else instruction
+
+
 def _read(path: Path) -> list[UserMessage]:
     """A file that somebody spoilt must not stop a rollout."""
     try:
@@ -62,6 +68,11 @@ class Inbox:
         known |= {step.answer.message for step in steps if step.answer and step.answer.message}
         mine = (message for message in _read(self._path) if message.rollout in (None, self._rollout))
         return tuple(message for message in mine if message.id not in known)
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """All that was said to this rollout so far."""
+        return tuple(message.text for message in self.unread(()))
 
     async def ask(self, question: str, *, timeout_s: float) -> UserAnswer:
         """Ask the user and wait for the next message to this rollout: that is the answer."""

@@ -17,7 +17,7 @@ from agent_s3.grounding.chain import ChainGrounder
 from agent_s3.grounding.model import ModelGrounder
 from agent_s3.grounding.tree import TreeGrounder
 from agent_s3.history import Hints, Now, messages, pictures_wanted
-from agent_s3.inbox import Inbox
+from agent_s3.inbox import Inbox, with_added
 from agent_s3.observation import Observation
 from agent_s3.prompt import render, turns
 from agent_s3.record import FrameStore
@@ -153,7 +153,7 @@ class Worker:
             agent = CodeAgent(
                 self._model, self._machine, self._settings, tally, notes=self._code_notes, seed=self._seed(step)
             )
-            return await agent.run(part or self._task.instruction, request_id=request_id)
+            return await agent.run(part or with_added(self._task.instruction, self._inbox.told), request_id=request_id)
 
         async def ask(question: str) -> UserAnswer:
             return await self._inbox.ask(question, timeout_s=self._settings.ask_timeout_s)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePosixPath
 
-from agent_s3.inbox import told_to_all
+from agent_s3.inbox import told_to_all, with_added
 from agent_s3.paths import RunPaths
 from agent_s3.record import FrameStore
 from agent_s3.types import RolloutResult
@@ -58,8 +58,7 @@ class Session:
     @property
     def task(self) -> str:
         """What was asked for, with what the user told all rollouts while they ran."""
-        later = "\n".join(f"- {text}" for text in told_to_all(self.paths.inbox))
-        return f"{self.config.instruction}\nLater the user added:\n{later}" if later else self.config.instruction
+        return with_added(self.config.instruction, told_to_all(self.paths.inbox))
 
     @property
     def run_id(self) -> str:

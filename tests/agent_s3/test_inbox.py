@@ -17,6 +17,7 @@ from llm.chat import Abilities, Request
 from llm.errors import Unavailable
 from llm.scripted import ScriptedModel
 from vm_pool.providers.fake_desktop import FakeFile
+from vm_pool.providers.fake_shell import Reply as ShellReply
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ESC = act("hotkey", keys=["esc"])
@@ -149,6 +150,15 @@ async def test_an_inbox_that_somebody_spoilt_stops_no_rollout(stage: Stage):
     stage.paths.inbox.parent.mkdir(parents=True)
     stage.paths.inbox.write_text(json.dumps({"text": 1}) + "\n")
     assert (await stage.play(blind(act("done")))).status == "done"
+
+
+async def test_the_coding_agent_gets_the_whole_task_with_what_was_added(stage: Stage):
+    inbox.tell(stage.paths.inbox, "in blue", rollout=0, at=NOW)
+    stage.machine.script.on_command = lambda _d, _argv, _in: ShellReply("")
+    model = blind(act("call_code_agent"), says_so("code", "FAIL"), act("done"))
+    await stage.play(model)
+    [opening] = [request.messages[-1].text for role, request in model.asked if role == "code"]
+    assert "Save the notes\nLater the user added:\n- in blue" in opening
 
 
 def test_what_all_are_told_is_part_of_the_task(stage: Stage):
