@@ -81,6 +81,9 @@ def run(
     temperature: flags.Temperature = None,
     concurrency: flags.Concurrency = None,
     size: flags.Size = "1920x1080",
+    approve: flags.Approve = "auto",
+    approve_timeout: flags.ApproveTimeout = 300.0,
+    risk_rules: flags.RiskRulesFile = None,
     seed: flags.Seed = 0,
     run_dir: flags.RunDir = None,
     as_json: flags.AsJson = False,
@@ -125,6 +128,9 @@ def run(
             "rollout_budget_usd": rollout_budget_usd,
             "rollout_budget_tokens": rollout_budget_tokens,
             "rollout_max_minutes": rollout_max_minutes,
+            "approve": approve,
+            "approve_timeout_s": approve_timeout,
+            "risk_rules": orders.risk_rules(risk_rules),
             "seed": seed,
             "files": tuple(path.name for path in file or []),
             "out": None if out is None else str(out.absolute()),
@@ -139,7 +145,24 @@ def run(
 def _given(ctx: typer.Context) -> dict[str, Any]:
     """The parameters that were written on the command line."""
     given = [name for name in ctx.params if "COMMANDLINE" in str(ctx.get_parameter_source(name))]
-    return {name: ctx.params[name] for name in given}
+    return {_FIELDS.get(name, name): ctx.params[name] for name in given}
+
+
+_FIELDS = {"approve_timeout": "approve_timeout_s"}
+"""Options whose field of `RunConfig` has another name."""
+
+
+@app.command()
+def approve(
+    run_dir: flags.RunFolder,
+    question: flags.QuestionId = None,
+    allowed: flags.Allowed = None,
+    because: flags.Because = "",
+) -> None:
+    """Answer a question of a run that asks before it acts, or list what waits for an answer."""
+    from viewer import asking, orders
+
+    asking.answer_or_list(orders.existing(run_dir), question, allowed=allowed, because=because)
 
 
 @app.command()

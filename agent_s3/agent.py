@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from agent_s3.approval import Approver, Asker, Ruling
 from agent_s3.decide import Decision
 from agent_s3.delta import window_changes
 from agent_s3.desk import After, Desk
@@ -56,13 +57,16 @@ async def run_rollout(
     on_ask: AskListener = nobody,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     stop: StopRule = never_stop,
+    asker: Asker | None = None,
 ) -> RolloutResult:
     """Work on a task until the agent says done or fail, or something ends it; every step is on disk as it happens.
 
     Never raises for faults of model, machine or agent: they become the result's status. `resume` goes on after the
-    recorded steps, on the machine as it is now. `on_ask` is told of questions to the user.
+    recorded steps, on the machine as it is now. `on_ask` is told of questions to the user. `asker` answers what the
+    settings' policy asks; None: nobody does, so it is refused.
     Raises: `asyncio.CancelledError`, once `interrupted` is recorded.
     """
+    approver = Approver(settings.approve, settings.risk_rules, asker, index, settings.approve_timeout_s)
     rollout = _Rollout(
         worker=Worker(
             task,
@@ -73,7 +77,9 @@ async def run_rollout(
             index=index,
             code_notes=paths.rollout(index).code,
             inbox=Inbox(paths.inbox, index, on_ask=on_ask),
+            approver=approver,
         ),
+        approver=approver,
         desk=Desk(machine, frames, settings, short=settings.prompt_style(model.abilities) == "short"),
         record=RolloutLog(paths.rollout(index)),
         frames=frames,
@@ -119,6 +125,15 @@ def _end_of(error: Exception) -> End:
     return End("crashed", f"{type(error).__name__}: {error}")
 
 
+def _ruled_out(ruling: Ruling) -> Executed | None:
+    """The outcome of a step whose action may not be executed; None: it may."""
+    return None if ruling.allowed else Executed(error=ruling.error)
+
+
+def _with(draft: Step, ruling: Ruling) -> Step:
+    return draft.model_copy(update={"risks": ruling.risks, "approval": ruling.approval})
+
+
 class _Rollout:
     """One rollout in progress; its past is `record.steps`."""
 
@@ -126,6 +141,7 @@ class _Rollout:
         self,
         *,
         worker: Worker,
+        approver: Approver,
         desk: Desk,
         record: RolloutLog,
         frames: FrameStore,
@@ -139,6 +155,7 @@ class _Rollout:
         request_prefix: str,
     ) -> None:
         self._worker = worker
+        self._approver = approver
         self._desk = desk
         self._record = record
         self._frames = frames
@@ -165,9 +182,10 @@ class _Rollout:
             decision = await self._worker.decide(self._record.steps, before, tally)
             places, missed = await self._worker.ground(decision, before, tally)
             draft = self._draft(decision, places, before, tally, started_at)
-            done = missed or await self._act(draft, decision, tally)
+            ruling = Ruling() if missed else await self._rule(draft, before, tally)
+            done = missed or _ruled_out(ruling) or await self._act(draft, decision, tally)
             after = await self._desk.look_again(draft.action, done, before, tally)
-            self._append(draft, done, before, after, tally)
+            self._append(_with(draft, ruling), done, before, after, tally)
             if fatal := done.fatal or after.fatal:
                 raise fatal
             before = self._latest = after.seen or before
@@ -229,6 +247,13 @@ class _Rollout:
             usage=tally.usage,
             seconds=tally.seconds,
         )
+
+    async def _rule(self, draft: Step, before: Observation, tally: Tally) -> Ruling:
+        """Whether the action may be executed; the one place where that is decided."""
+        if draft.action is None:
+            return Ruling()
+        with tally.phase("approve"):
+            return await self._approver.action(draft.action, draft.grounding, before, step=draft.index)
 
     async def _act(self, draft: Step, decision: Decision, tally: Tally) -> Executed:
         """Execute the action, announced on disk before it is sent."""

@@ -1,11 +1,12 @@
 """The coding agent: a fresh chat that writes Python and shell for the same machine until it says DONE or FAIL."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from agent_s3.approval import Ruling
 from agent_s3.code_log import CodeLog
 from agent_s3.elements import squeeze
 from agent_s3.prompt import render
@@ -33,6 +34,16 @@ _NOTHING_RUN = "no block has been run yet, so nothing is done and nothing is pro
 _CUT_OFF = "the code block was cut off at the length limit and not run; write less at once"
 _SHOWN_OUTPUT = 3000
 _CHECK_SHOWN = 400
+
+
+MayRun = Callable[[str], Awaitable[Ruling]]
+"""Asked before each snippet."""
+NOT_RUN = 126
+"""Exit code of a snippet that was not allowed, as of a command that a shell may not run."""
+
+
+async def _anything(_code: str) -> Ruling:
+    return Ruling()
 
 
 @dataclass(frozen=True)
@@ -89,13 +100,15 @@ class CodeAgent:
         tally: Tally,
         *,
         notes: Path,
+        may_run: MayRun = _anything,
         seed: int | None = None,
     ) -> None:
-        """`notes`: file that receives what is run, as it happens."""
+        """`notes`: file that receives what is run, as it happens. `may_run` is asked before each snippet."""
         self._model = model
         self._machine = machine
         self._settings = settings
         self._tally = tally
+        self._may_run = may_run
         self._seed = seed
         self._notes = notes
         self._short = settings.prompt_style(model.abilities) == "short"
@@ -182,7 +195,21 @@ class CodeAgent:
         return completion.text, reply
 
     async def _run(self, snippet: Snippet, request_id: str) -> CodeTurn:
-        """A snippet that the guest refuses is a failed snippet; a lost machine is raised."""
+        """A snippet that the user or the guest refuses is a failed snippet; a lost machine is raised."""
+        ruling = await self._may_run(snippet.code)
+        if ruling.error is not None:
+            turn = CodeTurn(
+                language=snippet.language,
+                code=snippet.code,
+                returncode=NOT_RUN,
+                output=f"not run: {ruling.error.message}. Do it another way, or FAIL",
+                seconds=0,
+            )
+        else:
+            turn = await self._ran(snippet, request_id)
+        return turn.model_copy(update={"risks": ruling.risks, "approval": ruling.approval})
+
+    async def _ran(self, snippet: Snippet, request_id: str) -> CodeTurn:
         try:
             ran = await self._interpreter.run(snippet.language, snippet.code, request_id=request_id)
         except (GuestError, GuestTimeout) as error:

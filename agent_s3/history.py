@@ -157,6 +157,8 @@ def outcome_words(step: Step) -> str:
     parts = ["Noted."] if noted else []
     if step.error is not None:
         parts.append(render("problem", kind=step.error.kind, message=squeeze(step.error.message, _MESSAGE_SHOWN)))
+    if step.approval is not None and step.approval.allowed and step.approval.reason:
+        parts.append(f"The user allowed it and said: {squeeze(step.approval.reason, _MESSAGE_SHOWN)}")
     if step.code is not None:
         parts.append(code_words(step.code))
     idle = noted or step.answer is not None or (step.error is not None and step.error.nothing_done)

@@ -8,6 +8,7 @@ RUN_DIR/
 ├── report.html          self-contained page of the run
 ├── inbox.jsonl          UserMessage lines: what the user said while it ran
 ├── run.log              what happened, in time order; no secrets
+├── questions/           what waits for the user's answer
 ├── inputs/              copies of the files given with --file
 ├── frames/SHA256.png    every picture once, named by the hash of its pixels
 └── rollouts/K/
@@ -110,6 +111,10 @@ class RunPaths:
     @property
     def inputs(self) -> Path:
         return self.root / "inputs"
+
+    @property
+    def questions(self) -> Path:
+        return self.root / "questions"
 
     @property
     def frames(self) -> Path:

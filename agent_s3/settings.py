@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from agent_s3.types import Frozen
+from agent_s3.risks import RiskRules
+from agent_s3.types import ApprovalPolicy, Frozen
 from llm.chat import Abilities
 
 ObservationMode = Literal["screenshot", "a11y", "screenshot+a11y"]
@@ -73,6 +74,13 @@ class AgentSettings(Frozen):
     settle_timeout_ms: int = Field(default=3000, ge=1)
     open_timeout_s: float = Field(default=15.0, gt=0)
     """How long `open` waits for a window, in seconds."""
+
+    approve: ApprovalPolicy = "auto"
+    """Who is asked before what; see `agent_s3.approval`."""
+    approve_timeout_s: float = Field(default=300.0, gt=0)
+    """After so many seconds without an answer an action counts as refused."""
+    risk_rules: RiskRules = RiskRules()
+    """The user's, on top of those that ship."""
 
     @property
     def reflects_beside(self) -> bool:

@@ -120,6 +120,34 @@ class Grounding(Frozen):
     """Role and name of the element found."""
 
 
+class Risk(Frozen):
+    """A rule of `agent_s3.risks` that an action matches."""
+
+    rule: str
+    """Id of the rule."""
+    kind: str
+    """`delete`, `send`, `pay`, `leave`, `sudo`, `secret`, `system`, or a word of the user's rules."""
+    why: str
+    evidence: str
+    """What the rule was found in, shortened, on one line."""
+
+
+ApprovalPolicy = Literal["auto", "ask-on-risk", "ask", "dry-run"]
+"""`auto`: nobody is asked. `ask-on-risk`: before what a rule calls risky. `ask`: before everything that is sent to the
+machine. `dry-run`: nothing is sent to it."""
+
+
+class Approval(Frozen):
+    """Whether an action might be executed, and who said so."""
+
+    policy: ApprovalPolicy
+    allowed: bool
+    by: Literal["policy", "user", "nobody"]
+    """`nobody`: there was no answer in time, or nobody who could be asked."""
+    reason: str = ""
+    """What the user said besides."""
+
+
 class CodeTurn(Frozen):
     """One snippet that the coding agent ran, and what came of it."""
 
@@ -130,6 +158,9 @@ class CodeTurn(Frozen):
     output: str
     """Standard output and error, shortened to a limit, beginning and end kept."""
     seconds: float
+    risks: tuple[Risk, ...] = ()
+    approval: Approval | None = None
+    """None: nobody had to be asked."""
 
 
 class CodeReport(Frozen):
@@ -166,7 +197,9 @@ class UserAnswer(Frozen):
     """How long it was waited for."""
 
 
-StepErrorKind = Literal["bad_reply", "not_found", "refused_by_guest", "interrupted", "model", "machine"]
+StepErrorKind = Literal[
+    "bad_reply", "not_found", "refused", "dry_run", "refused_by_guest", "interrupted", "model", "machine"
+]
 
 
 class StepError(Frozen):
@@ -178,7 +211,7 @@ class StepError(Frozen):
     @property
     def nothing_done(self) -> bool:
         """True when it failed before anything was sent to the machine."""
-        return self.kind in ("not_found", "bad_reply")
+        return self.kind in ("not_found", "bad_reply", "refused", "dry_run")
 
 
 class Thinking(Frozen):
@@ -218,6 +251,10 @@ class Step(Frozen):
     """What the user had said since the step before; shown to the model before it decided."""
     answer: UserAnswer | None = None
     """Of the user, when the action was a question."""
+    risks: tuple[Risk, ...] = ()
+    """Of the action; those of snippets stand in `code`."""
+    approval: Approval | None = None
+    """None: nobody had to be asked."""
     reflection: str | None = None
     """What the model was told of its progress before it decided."""
     reflected: str | None = None

@@ -3,9 +3,11 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from agent_s3.actions import Action, SaveToKnowledge
+from agent_s3.approval import Approver
 from agent_s3.code_agent import CodeAgent, CodeOutcome
 from agent_s3.context import tool_tokens
 from agent_s3.decide import Decision, decide, uses_tools
@@ -54,6 +56,7 @@ class Worker:
         index: int,
         code_notes: Path,
         inbox: Inbox,
+        approver: Approver,
     ) -> None:
         """`code_notes`: file that receives what the coding agent runs, as it happens."""
         self._task = task
@@ -64,6 +67,7 @@ class Worker:
         self._index = index
         self._code_notes = code_notes
         self._inbox = inbox
+        self._approver = approver
         self._mode = settings.mode(model.abilities)
         self._short = settings.prompt_style(model.abilities) == "short"
         self._as_tools = uses_tools(model.abilities, short=self._short)
@@ -151,7 +155,13 @@ class Worker:
 
         async def write_code(part: str | None) -> CodeOutcome:
             agent = CodeAgent(
-                self._model, self._machine, self._settings, tally, notes=self._code_notes, seed=self._seed(step)
+                self._model,
+                self._machine,
+                self._settings,
+                tally,
+                notes=self._code_notes,
+                may_run=partial(self._approver.code, step=step),
+                seed=self._seed(step),
             )
             return await agent.run(part or with_added(self._task.instruction, self._inbox.told), request_id=request_id)
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from agent_s3.approval import Asker, Question
+from agent_s3.ask_files import FileAsker
 from agent_s3.paths import RunPaths
 from agent_s3.record import FrameStore, RecordError, read_lines, read_model, write_model
 from agent_s3.types import RolloutResult
@@ -44,12 +46,14 @@ async def run(
     resume: bool = False,
     models: Models | None = None,
     pool: Pool | None = None,
+    asker: Asker | None = None,
 ) -> RunResult:
     """Do a task N times and pick the best.
 
     `prepare` sets the task up on the base machine before the snapshot. `finish` looks at each rollout's machine when
     the rollout is over, before it is stopped; what it raises is logged. `resume` goes on with the run in `paths`.
-    `models` and `pool` (open already) are used instead of those that the config names, and are not closed.
+    `models` and `pool` (open already) are used instead of those that the config names, and are not closed. `asker` is
+    the way to a user whom `config.approve` wants asked; None: over files of the run folder.
 
     What goes wrong after the rollouts began is in the result's `error`. Raises before: `ConfigError` of models or
     machines, `HostUnfit`, `ImageError`, `BootTimeout`, `RunFolderError`, `RecordError`; at any time
@@ -76,8 +80,13 @@ async def run(
                 pool=pool or await stack.enter_async_context(_own_pool(config)),
                 state=state,
                 frames=FrameStore(paths.frames),
+                asker=asker or FileAsker(paths.questions, _log_question),
             )
             return await _corridor(session)
+
+
+def _log_question(question: Question) -> None:
+    log.info("waiting %g s for an answer to question %s: %s", question.timeout_s, question.id, question.what)
 
 
 def _own_pool(config: RunConfig) -> Pool:

@@ -1,5 +1,6 @@
 """`config.json` and `run.log`: with what a run was made, and what happened, in time order. No secrets in either."""
 
+import hashlib
 import logging
 import platform
 import subprocess
@@ -14,6 +15,7 @@ import agent_s3.prompt
 import bbon.prompt
 from agent_s3.paths import RunPaths
 from agent_s3.record import read_model, write_model
+from agent_s3.risks import SHIPPED
 from bbon.types import RecordedConfig, RunConfig
 
 _DISTRIBUTIONS = ("agent-s3", "anthropic", "httpx2", "jinja2", "numpy", "openai", "pillow", "pydantic", "xllamacpp")
@@ -45,8 +47,9 @@ def versions() -> dict[str, str]:
 
 
 def prompt_hashes() -> dict[str, str]:
-    """sha256 of every prompt file of agent, narrator and judge."""
+    """sha256 of every prompt file of agent, narrator and judge, and of the rules that say what is risky."""
     agent = {f"agent_s3/{name}": digest for name, digest in agent_s3.prompt.prompt_hashes().items()}
+    agent["agent_s3/risk_rules"] = hashlib.sha256(SHIPPED.read_bytes()).hexdigest()
     return agent | {f"bbon/{name}": digest for name, digest in bbon.prompt.prompt_hashes().items()}
 
 

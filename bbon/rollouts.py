@@ -211,6 +211,7 @@ async def _run(session: Session, index: int, start: _Start, machine: Machine, na
         attempt=start.attempt,
         limits=limits.limits,
         stop=_stop_rule(session),
+        asker=session.asker,
     )
     _tell_the_rest(narrator, session.paths.rollout(index))
     return result
@@ -243,6 +244,9 @@ def _settings(session: Session, index: int) -> AgentSettings:
         reflection_beside=config.reflection_beside,
         temperature=worker_temperature(config, index),
         seed=config.seed,
+        approve=config.approve,
+        approve_timeout_s=config.approve_timeout_s,
+        risk_rules=config.risk_rules,
     )
 
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import PurePosixPath
 
 from agent_s3.inbox import told_to_all, with_added
+from agent_s3.approval import Asker
 from agent_s3.paths import RunPaths
 from agent_s3.record import FrameStore
 from agent_s3.types import RolloutResult
@@ -51,6 +52,7 @@ class Session:
     pool: Pool
     state: StateFile
     frames: FrameStore
+    asker: Asker
     done: set[int] = field(default_factory=set[int])
     """Rollouts of this session whose agent declared the task done."""
     _making: asyncio.Lock = field(default_factory=asyncio.Lock)

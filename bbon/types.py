@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from agent_s3.risks import RiskRules
 from agent_s3.settings import ReflectionPolicy
-from agent_s3.types import SCHEMA_VERSION, FrameRef, RolloutResult, Step
+from agent_s3.types import SCHEMA_VERSION, ApprovalPolicy, FrameRef, RolloutResult, Step
 from llm.chat import Usage
 
 ObservationMode = Literal["screenshot", "a11y", "screenshot+a11y"]
@@ -77,6 +78,12 @@ class RunConfig(Frozen):
     """Wall time of each rollout; None: no limit but the run's."""
     votes: int = Field(default=1, ge=1, le=25)
     """Written answers of the judge, each over another order; a judge by letters is asked in every order anyway."""
+    approve: ApprovalPolicy = "auto"
+    """Before which actions the user is asked, see `agent_s3.approval`."""
+    approve_timeout_s: float = Field(default=300.0, gt=0)
+    """After so many seconds without an answer an action counts as refused."""
+    risk_rules: RiskRules = RiskRules()
+    """The user's, on top of those that ship."""
     seed: int = 0
     """Of the judge's shuffles and of models that take a seed."""
     files: tuple[str, ...] = ()

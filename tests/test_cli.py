@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 import cli
+from agent_s3.approval import Asker
 from agent_s3.paths import RunPaths
 from agent_s3.record import RecordError, write_model
+from agent_s3.risks import RiskRules
 from agent_s3.types import RolloutResult
 from bbon.types import Judged, Listener, PhaseBegan, RecordedConfig, RunConfig, RunResult, Verdict
 from llm.errors import ConfigError as ModelConfigError
@@ -36,10 +38,18 @@ class RunDouble:
     def __init__(self, play: Play) -> None:
         self.play = play
         self.calls: list[tuple[RunConfig, RunPaths, bool]] = []
+        self.asker: Asker | None = None
 
     async def __call__(
-        self, config: RunConfig, paths: RunPaths, *, listener: Listener, resume: bool = False
+        self,
+        config: RunConfig,
+        paths: RunPaths,
+        *,
+        listener: Listener,
+        resume: bool = False,
+        asker: Asker | None = None,
     ) -> RunResult:
+        self.asker = asker
         self.calls.append((config, paths, resume))
         recorded = RecordedConfig(**config.model_dump(), started_at=WHEN, versions={}, prompts={})
         write_model(paths.config, recorded)
@@ -109,8 +119,21 @@ def test_a_delivered_winner_ends_with_0_and_a_summary(capsys: pytest.CaptureFixt
     assert paths.report.is_file()
 
 
+@pytest.mark.parametrize(("policy", "asked"), [("ask", True), ("ask-on-risk", True), ("auto", False)])
+def test_a_run_that_asks_has_a_way_to_its_user(policy: str, asked: bool) -> None:
+    _, double = call("run", "x", "--approve", policy)
+    assert (double.asker is not None) is asked
+
+
+def test_rules_that_cannot_be_read_are_the_users_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    code, double = call("run", "x", "--risk-rules", "missing.toml")
+    assert (code, double.calls) == (2, [])
+    assert "--risk-rules" in capsys.readouterr().err
+
+
 def test_every_flag_reaches_the_run() -> None:
     Path("in.csv").write_text("a,b\n")
+    Path("rules.toml").write_text('off = ["sudo"]\n')
     flags = {
         "--judge": "openai:gpt-5",
         "--narrator": "local",
@@ -121,6 +144,9 @@ def test_every_flag_reaches_the_run() -> None:
         "--rollout-budget-usd": "0.5",
         "--rollout-budget-tokens": "3000",
         "--rollout-max-minutes": "9.5",
+        "--approve": "dry-run",
+        "--approve-timeout": "60",
+        "--risk-rules": "rules.toml",
         "--image": "slim",
         "--network": "allow:example.org",
         "--max-steps": "7",
@@ -154,6 +180,9 @@ def test_every_flag_reaches_the_run() -> None:
         rollout_budget_usd=0.5,
         rollout_budget_tokens=3000,
         rollout_max_minutes=9.5,
+        approve="dry-run",
+        approve_timeout_s=60,
+        risk_rules=RiskRules(off=("sudo",)),
         image="slim",
         network="allow:example.org",
         max_steps=7,

@@ -33,6 +33,17 @@ MaxMinutes = Annotated[float | None, Option(help="Most minutes of all rollouts t
 RolloutBudgetUsd = Annotated[float | None, Option(help="Hard limit of each rollout, in USD.")]
 RolloutBudgetTokens = Annotated[int | None, Option(help="Hard limit of each rollout, in tokens.")]
 RolloutMaxMinutes = Annotated[float | None, Option(help="Most minutes of each rollout.")]
+Approve = Annotated[
+    Literal["auto", "ask-on-risk", "ask", "dry-run"],
+    Option(help="Before which actions you are asked; dry-run: nothing is done, only said."),
+]
+ApproveTimeout = Annotated[float, Option(metavar="SECONDS", help="No answer for so long means no.")]
+RiskRulesFile = Annotated[
+    Path | None, Option("--risk-rules", metavar="FILE.toml", help="Rules of yours for --approve ask-on-risk.")
+]
+QuestionId = Annotated[str | None, Argument(help="Id, as listed without one.", metavar="QUESTION")]
+Allowed = Annotated[bool | None, Option("--yes/--no", help="Whether it may be done.")]
+Because = Annotated[str, Option("--because", metavar="TEXT", help="What the agent is told besides.")]
 ImageName = Annotated[str, Option(help="Desktop image: slim or desktop.")]
 Network = Annotated[str, Option(help="What desktops may reach: none, allow:NAME[,NAME...] or open.")]
 MaxSteps = Annotated[int, Option(min=1, max=1000, help="Most steps of a rollout.")]

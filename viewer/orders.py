@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from agent_s3.paths import RunPaths
 from agent_s3.record import read_model
+from agent_s3.risks import RiskRules, RiskRulesError, read_rules
 from bbon.types import RecordedConfig, RunConfig
 from viewer.faults import UserMistake
 
@@ -38,7 +39,7 @@ LIMITS = frozenset(
     }
 )
 """Fields of a `RunConfig` that only limit what it may take."""
-CHANGEABLE = LIMITS | {"concurrency", "out"}
+CHANGEABLE = LIMITS | {"concurrency", "out", "approve", "approve_timeout_s", "risk_rules"}
 """What may be given anew with --resume."""
 
 
@@ -60,6 +61,8 @@ def allowed_changes(given: Mapping[str, Any]) -> dict[str, Any]:
     if refused := sorted(set(changes) - CHANGEABLE):
         names = ", ".join("the instruction" if name == "instruction" else _flag(name) for name in refused)
         raise UserMistake(f"--resume goes on with the run as it was asked for: leave out {names}")
+    if "risk_rules" in changes:
+        changes["risk_rules"] = risk_rules(changes["risk_rules"])
     if "out" in changes:
         check_out(changes["out"])
         changes["out"] = str(changes["out"].absolute())
@@ -119,6 +122,14 @@ def build_config(fields: Mapping[str, Any], command: str = "run") -> RunConfig:
     check_known(config.provider)
     parse_network(config.network)
     return config
+
+
+def risk_rules(path: Path | None) -> RiskRules:
+    """The user's rules; none without a file. Raises: `UserMistake`."""
+    try:
+        return RiskRules() if path is None else read_rules(path)
+    except RiskRulesError as error:
+        raise UserMistake(f"--risk-rules: {error}") from error
 
 
 @contextmanager

@@ -10,6 +10,8 @@ import typer
 from agent_s3.record import RecordError
 from bbon.types import RunResult
 from viewer import faults, telling
+from viewer import faults
+from viewer.asking import ways_to_user
 from viewer.boards import LiveBoards
 from viewer.console import for_progress, for_results
 from viewer.exits import MISTAKE
@@ -46,7 +48,8 @@ def watch(best_of_n: RunCall, order: Order, *, resume: bool, as_json: bool) -> i
 
 
 def _live(best_of_n: RunCall, order: Order, *, resume: bool) -> RunResult:
-    source = telling.terminal() if order.config.ask else None
+    # What is typed can answer one kind of question only: approvals wait for less time.
+    source = telling.terminal() if order.config.ask and not _asks_first(order) else None
     run_dir = str(order.paths.root)
     with LiveRun(order.config.n, for_progress(), run_dir=run_dir, answered_here=source is not None) as live:
         return run_until_signal(_call(best_of_n, order, live, source, resume=resume), live.stopping)
@@ -54,8 +57,13 @@ def _live(best_of_n: RunCall, order: Order, *, resume: bool) -> RunResult:
 
 async def _call(best_of_n: RunCall, order: Order, live: LiveRun, source: int | None, *, resume: bool) -> RunResult:
     answers = telling.Answers(live, order.paths, now=lambda: datetime.now(UTC))
+    asker = {"asker": ways_to_user(live, order.paths)} if _asks_first(order) else {}
     with answers.reading(source):
-        return await best_of_n(order.config, order.paths, listener=answers, resume=resume)
+        return await best_of_n(order.config, order.paths, listener=answers, resume=resume, **asker)
+
+
+def _asks_first(order: Order) -> bool:
+    return order.config.approve.startswith("ask")
 
 
 def _leave(order: Order, *, began: bool) -> None:

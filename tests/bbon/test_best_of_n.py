@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from agent_s3 import inbox
+from agent_s3.approval import ScriptedAsker
 from agent_s3.paths import RunPaths
 from agent_s3.record import read_lines, read_model
 from agent_s3.types import RolloutResult, Step
@@ -342,6 +343,22 @@ async def test_a_rollout_whose_time_is_over_is_judged_as_it_is(make: Callable[..
     assert [r.status for r in result.rollouts] == ["timeout"] * 2
     assert "time" in result.rollouts[0].reason
     assert (result.error, result.winner is not None) == (None, True)
+
+
+async def test_who_is_to_be_asked_is_asked_and_a_run_where_all_is_refused_changes_nothing(
+    make: Callable[..., Run],
+) -> None:
+    run, asker = make(n=2, approve="ask"), ScriptedAsker([False, False])
+    result = await run.go(workers(["wrong.txt", "final.txt"]), asker=asker)
+    assert sorted(q.rollout for q in asker.asked) == [0, 1]
+    assert [r.files for r in result.rollouts] == [(), ()]
+
+
+async def test_without_another_way_questions_lie_in_the_run_folder(make: Callable[..., Run]) -> None:
+    run = make(n=1, approve="ask", approve_timeout_s=0.5)
+    await run.go(workers(["final.txt"]))
+    assert "waiting 0.5 s for an answer to question 0-0-" in run.paths.log.read_text()
+    assert run.paths.questions.is_dir()
 
 
 async def test_a_rollouts_money_cannot_be_limited_without_a_price(make: Callable[..., Run]) -> None:
