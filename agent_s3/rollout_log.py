@@ -58,6 +58,10 @@ class RolloutLog:
         self._resolve_pending()
         return start
 
+    def drop_pending(self) -> None:
+        """Forget a step that was announced and is known not to have happened on the machine that goes on."""
+        self._paths.pending.unlink(missing_ok=True)
+
     def begin(self, start: RolloutStart) -> None:
         write_model(self._paths.start, start)
 

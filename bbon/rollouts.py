@@ -12,6 +12,7 @@ from agent_s3.paths import RolloutPaths
 from agent_s3.record import RecordError, read_lines, read_model, write_model
 from agent_s3.settings import AgentSettings
 from agent_s3.types import RolloutResult, RolloutStatus, Step, Task
+from bbon.catching_up import caught_up
 from bbon.deliver import export
 from bbon.evidence import COMPARABLE
 from bbon.hopeless import hopeless
@@ -89,6 +90,8 @@ class _Start(NamedTuple):
     attempt: int
     revived: Machine | None
     """The machine of an interrupted session; None: a fresh fork."""
+    replays: bool = False
+    """True: what was recorded is done again on the fresh fork first, and the rollout goes on from there."""
 
 
 async def _where_to_start(session: Session, index: int, leases: AsyncExitStack) -> _Start:
@@ -96,22 +99,36 @@ async def _where_to_start(session: Session, index: int, leases: AsyncExitStack) 
     known = session.state.rollout(index)
     if known.machine_id is None:
         return _Start(known.attempt, None)
+    if known.behind:
+        log.warning("the machine %s of rollout %d was not yet where its steps had been", known.machine_id, index)
+        return _Start(known.attempt + 1, None, replays=True)
     lease = session.pool.lease_again(known.machine_id, session.source(), labels=_labels(session, index), keep_disk=True)
     try:
         machine = await leases.enter_async_context(lease)
     except VMPoolError as error:
-        log.warning("rollout %d starts afresh, its machine %s cannot be revived: %s", index, known.machine_id, error)
-        return _Start(known.attempt + 1, None)
+        log.warning("the machine %s of rollout %d cannot be revived: %s", known.machine_id, index, error)
+        return _Start(known.attempt + 1, None, replays=True)
     log.info("rollout %d goes on on its machine %s", index, known.machine_id)
     return _Start(known.attempt, machine)
 
 
 async def _attempt(session: Session, index: int, start: _Start) -> RolloutResult:
     """One attempt on one machine, narrated beside. Raises: errors of `vm_pool.errors`, in a group."""
-    paths = session.paths.rollout(index)
+    if start.replays:
+        async with _machine(session, index, start) as machine:
+            if await caught_up(session, index, machine, _settings(session, index), attempt=start.attempt):
+                session.state.update_rollout(index, behind=False)
+                return await _played(session, index, start, machine, goes_on=True)
+    start = start._replace(replays=False)
     if start.revived is None:
-        _put_aside(paths)
-    async with _narrator(session, index).working() as narrator, _machine(session, index, start) as machine:
+        _put_aside(session.paths.rollout(index))
+    async with _machine(session, index, start) as machine:
+        return await _played(session, index, start, machine, goes_on=start.revived is not None)
+
+
+async def _played(session: Session, index: int, start: _Start, machine: Machine, *, goes_on: bool) -> RolloutResult:
+    """The rollout on its machine to its end; `goes_on`: after the recorded steps."""
+    async with _narrator(session, index).working() as narrator:
         session.listener(
             RolloutBegan(
                 rollout=index,
@@ -120,7 +137,7 @@ async def _attempt(session: Session, index: int, start: _Start) -> RolloutResult
                 model=session.models.worker_of(index).name,
             )
         )
-        result = await _run(session, index, start, machine, narrator)
+        result = await _run(session, index, start, machine, narrator, goes_on=goes_on)
         return await _finished(session, machine, result)
 
 
@@ -151,11 +168,13 @@ async def _machine(session: Session, index: int, start: _Start) -> AsyncGenerato
     """A rollout's machine, noted on disk as soon as it exists; its disk is kept only when the run is interrupted."""
     provider = session.pool.provider
     async with _revived_or_forked(session, index, start) as machine:
-        session.state.update_rollout(index, machine_id=machine.info.machine_id, attempt=start.attempt)
+        session.state.update_rollout(
+            index, machine_id=machine.info.machine_id, attempt=start.attempt, behind=start.replays
+        )
         try:
             yield machine
         except asyncio.CancelledError:
-            await shielded(provider.stop(machine, keep_disk=True))
+            await shielded(provider.stop(machine, keep_disk=not session.state.rollout(index).behind))
             raise
         except BaseException:
             await shielded(provider.stop(machine))
@@ -185,7 +204,9 @@ def _labels(session: Session, index: int) -> dict[str, str]:
     return {"run": session.run_id, "rollout": str(index)}
 
 
-async def _run(session: Session, index: int, start: _Start, machine: Machine, narrator: Narrator) -> RolloutResult:
+async def _run(
+    session: Session, index: int, start: _Start, machine: Machine, narrator: Narrator, *, goes_on: bool
+) -> RolloutResult:
     """The agent's loop; `narrator` hears of every step, also of those that a killed session left untold."""
 
     def on_step(step: Step, before: Frame | None, after: Frame | None) -> None:
@@ -207,7 +228,7 @@ async def _run(session: Session, index: int, start: _Start, machine: Machine, na
         settings=_settings(session, index),
         on_step=on_step,
         on_ask=on_ask,
-        resume=start.revived is not None,
+        resume=goes_on,
         attempt=start.attempt,
         limits=limits.limits,
         stop=_stop_rule(session),

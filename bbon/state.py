@@ -46,6 +46,8 @@ class RolloutState(Frozen):
     attempt: int = 1
     machine_id: str | None = None
     """Its machine now, or the one to revive; None: it has none."""
+    behind: bool = False
+    """True: its recorded steps were still being done again on its machine, which is therefore of no use any more."""
     over: bool = False
     """True: it came to an end that can be judged, and its files are exported."""
 

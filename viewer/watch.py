@@ -48,7 +48,7 @@ def watch(best_of_n: RunCall, order: Order, *, resume: bool, as_json: bool) -> i
 
 
 def _live(best_of_n: RunCall, order: Order, *, resume: bool) -> RunResult:
-    # What is typed can answer one kind of question only: approvals wait for less time.
+    # What is typed can answer one kind of question only.
     source = telling.terminal() if order.config.ask and not _asks_first(order) else None
     run_dir = str(order.paths.root)
     with LiveRun(order.config.n, for_progress(), run_dir=run_dir, answered_here=source is not None) as live:

@@ -10,7 +10,8 @@ import pytest
 from agent_s3 import inbox
 from agent_s3.approval import ScriptedAsker
 from agent_s3.paths import RunPaths
-from agent_s3.record import read_lines, read_model
+from agent_s3.record import read_lines, read_model, write_model
+from agent_s3.rollout_log import PendingStep
 from agent_s3.types import RolloutResult, Step
 from bbon import best_of_n
 from bbon.errors import RunFolderError
@@ -386,6 +387,10 @@ def all_began(events: list[RunEvent]) -> bool:
     return len({event.rollout for event in events if isinstance(event, StepTaken)}) == 2
 
 
+def one_began(events: list[RunEvent]) -> bool:
+    return any(isinstance(event, StepTaken) for event in events)
+
+
 async def test_a_stopped_run_records_interruptions_and_keeps_what_resume_needs(make: Callable[..., Run]) -> None:
     run = make(n=2)
     await stop_when(run, workers(["wrong.txt", "final.txt"], hold_s=60), all_began)
@@ -439,13 +444,73 @@ async def test_what_was_changed_before_a_stop_is_judged_and_delivered_after_the_
     assert (tmp_path / "out" / "Documents" / "final.txt").read_bytes() == b"words"
 
 
-async def test_a_machine_that_cannot_be_revived_is_forked_afresh_and_that_is_said(make: Callable[..., Run]) -> None:
+def typed_on(run: Run) -> list[list[str]]:
+    """What was typed on each machine, in the order in which they were started."""
+    return [[event.text for event in m.desktop.events if isinstance(event, Text)] for m in run.provider.machines]
+
+
+async def test_without_its_machine_a_rollout_goes_on_where_its_steps_bring_a_fresh_one(
+    make: Callable[..., Run],
+) -> None:
     run = make(n=2)
     await stop_when(run, workers(["wrong.txt", "final.txt"], hold_s=60), all_began)
-    result = await run.go(workers(["wrong.txt", "final.txt"]), resume=True)
+    worker = workers([])
+    result = await run.go(worker, resume=True)
     assert result.winner is not None
-    assert [r.attempt for r in result.rollouts] == [2, 2]
-    assert "cannot be revived" in run.paths.log.read_text()
+    assert [(r.status, r.attempt, r.steps) for r in result.rollouts] == [("done", 2, 2)] * 2
+    assert len(worker.asked) == 2  # nothing was decided twice
+    base, *forks = typed_on(run)
+    assert base == []
+    assert sorted(forks[:2]) == sorted(forks[2:]) == [["final.txt"], ["wrong.txt"]]
+    assert "goes on after 1 steps that were done again" in run.paths.log.read_text()
+    assert not run.paths.rollout(0).earlier(1).exists()
+
+
+async def test_a_step_that_comes_out_otherwise_is_named_and_the_rollout_starts_afresh(make: Callable[..., Run]) -> None:
+    run = make(n=1)
+    await stop_when(run, workers(["final.txt"], hold_s=60), one_began)
+    before = len(run.provider.machines)
+
+    def other(desktop: FakeDesktop, event: InputEvent) -> None:
+        if isinstance(event, Text) and event.text == "final.txt":
+            desktop.files.pop(REPORT, None)
+        else:
+            typed_names_rename_the_report(desktop, event)
+
+    run.script.on_event = other
+    result = await run.go(workers(["second.txt"]), picks("second.txt"), resume=True)
+    assert (result.winner, result.rollouts[0].attempt) == (0, 2)
+    assert typed_on(run)[before:] == [["final.txt"], ["second.txt"]]  # each on a machine of its own
+    said = run.paths.log.read_text()
+    assert "step 0 (type 'final.txt') came out otherwise: files" in said
+    assert run.paths.rollout(0).earlier(1).exists()
+
+
+async def test_a_machine_on_which_steps_were_still_being_done_again_is_not_gone_on_with(
+    make: Callable[..., Run],
+) -> None:
+    run = make(n=1)
+    run.provider = Reviving(files={REPORT: b"words"}, script=run.script)
+    await stop_when(run, workers(["final.txt"], hold_s=60), one_began)
+    state = read_model(run.paths.state, RunState)
+    behind = {0: state.rollouts[0].model_copy(update={"behind": True})}
+    write_model(run.paths.state, state.model_copy(update={"rollouts": behind}))
+    before = len(run.provider.machines)
+    result = await run.go(workers([]), resume=True)
+    assert (result.winner, result.rollouts[0].attempt) == (0, 2)
+    assert typed_on(run)[before:] == [["final.txt"]]
+    assert not read_model(run.paths.state, RunState).rollouts[0].behind
+
+
+async def test_an_action_that_was_cut_off_did_not_happen_on_the_machine_that_goes_on(make: Callable[..., Run]) -> None:
+    run = make(n=1)
+    await stop_when(run, workers(["final.txt"], hold_s=60), one_began)
+    paths = run.paths.rollout(0)
+    step = read_lines(paths.trajectory, Step)[0].model_copy(update={"index": 1})
+    write_model(paths.pending, PendingStep(request_id="run-0-1-1", step=step))
+    result = await run.go(workers([]), resume=True)
+    assert [step.error for step in read_lines(paths.trajectory, Step)] == [None, None]
+    assert (result.winner, result.rollouts[0].steps) == (0, 2)
 
 
 async def test_a_snapshot_that_was_cleared_away_is_made_again(make: Callable[..., Run]) -> None:
