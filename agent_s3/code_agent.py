@@ -160,7 +160,8 @@ class CodeAgent:
         return (rules, *example_turns("code_short_examples")) if self._short else (rules,)
 
     async def _opening(self, task: str) -> str:
-        return render("code_task", task=task, home=self._machine.info.home, listing=await self._files())
+        home, listing = self._machine.info.home, await self._files()
+        return render("code_task", task=task, home=home, listing=listing, short=self._short)
 
     async def _files(self) -> str:
         """What lies in the home directory: it spares a snippet that only looks. Empty when that cannot be listed."""

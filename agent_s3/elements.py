@@ -8,6 +8,7 @@ import re
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from agent_s3.foreign import without_forged_tags
 from vm_pool.types import Box, Node, Tree
 
 _INTERACTIVE_ROLES = """
@@ -145,6 +146,8 @@ def squeeze(text: str, limit: int) -> str:
     flat = " ".join(text.split())
     if not flat.isprintable():
         flat = "".join(c for c in flat if c.isprintable() or c in _JOINERS)
+    if "<" in flat:
+        flat = without_forged_tags(flat)
     if len(flat) <= limit:
         return flat
     return f"{flat[: limit * 2 // 3]}…{flat[-(limit // 3) :]}"

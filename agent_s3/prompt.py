@@ -4,9 +4,11 @@ import hashlib
 import re
 from functools import cached_property
 from pathlib import Path
+from typing import Any, cast
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from agent_s3.foreign import block, neutral
 from llm.chat import Message
 
 _TURN = re.compile(r"^=== (user|assistant)\n", re.MULTILINE)
@@ -35,13 +37,15 @@ class Prompts:
 
     @cached_property
     def _environment(self) -> Environment:
-        return Environment(  # noqa: S701 - plain text for a model, no page
+        made = Environment(  # noqa: S701 - plain text for a model, no page
             loader=FileSystemLoader(self._folder),
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
             auto_reload=False,
         )
+        cast("dict[str, Any]", made.filters).update(block=block, neutral=neutral)
+        return made
 
 
 _OURS = Prompts(Path(__file__).parent / "prompts")

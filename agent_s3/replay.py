@@ -116,7 +116,7 @@ class _Replay:
 
     async def _same_start(self, before: Observation, first: FrameRef | None) -> tuple[Observation, Difference | None]:
         """The first look at which the desktop is as it was, or the last one and what differs."""
-        wanted = await self._recorded(first)
+        wanted, unlike = await self._recorded(first), None
         for _ in range(_LOOKS):
             unlike = screen_difference(wanted, before.frame) if wanted and before.frame else None
             if unlike is None:

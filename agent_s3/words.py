@@ -20,6 +20,7 @@ from agent_s3.actions import (
     Wait,
 )
 from agent_s3.elements import squeeze
+from agent_s3.foreign import block
 from agent_s3.types import CodeReport, Delta, TreeChange
 from vm_pool.types import FileChange
 
@@ -110,8 +111,9 @@ def _told(delta: Delta) -> list[TreeChange]:
 
 
 def _window_line(kind: str, title: str, before: str | None) -> str:
+    title = squeeze(title, _TEXT_SHOWN)
     if kind == "retitled":
-        return f"window {before!r} is now titled {title!r}"
+        return f"window {squeeze(before or '', _TEXT_SHOWN)!r} is now titled {title!r}"
     return f"window {title!r} {'became active' if kind == 'activated' else kind}"
 
 
@@ -126,7 +128,13 @@ def file_words(change: FileChange) -> str:
         facts.append(f"mode {change.mode_before:o} -> {change.mode:o}")
     if change.text and change.text != change.text_before:
         facts.append(f"text {squeeze(change.text, _TEXT_SHOWN)!r}")
-    return f"file {change.kind}: {squeeze(change.path, _TEXT_SHOWN)}" + (f" ({', '.join(facts)})" if facts else "")
+    return f"file {change.kind}: {_path(change.path)}" + (f" ({', '.join(facts)})" if facts else "")
+
+
+def _path(path: str) -> str:
+    """In quotes when it holds spaces, so that no file name reads as a sentence of ours."""
+    shown = squeeze(path, _TEXT_SHOWN)
+    return repr(shown) if " " in shown else shown
 
 
 def tree_words(change: TreeChange) -> str:
@@ -160,5 +168,5 @@ def code_words(report: CodeReport, *, output_limit: int = 600) -> str:
     if report.verify:
         lines.append(f"To check on the screen: {report.verify}")
     if report.turns and report.turns[-1].output.strip():
-        lines.append(f"Last output:\n{report.turns[-1].output.strip()[-output_limit:]}")
+        lines.append(f"Last output:\n{block(report.turns[-1].output.strip()[-output_limit:], 'from_code')}")
     return "\n".join(lines)

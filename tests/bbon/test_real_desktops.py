@@ -60,6 +60,32 @@ def test_a_run_that_was_killed_goes_on_with_its_own_desktops(tmp_path: Path) -> 
     assert asyncio.run(left_over(folder)) == []
 
 
+@pytest.mark.desktop
+def test_a_killed_run_whose_desktops_are_gone_too_does_their_steps_again_and_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "killed-run"
+    paths = RunPaths(folder)
+    command = [sys.executable, desktop_run.__file__, str(folder), "3"]
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(_ROOT)}) as process:
+        _wait_for_steps(paths, process)
+        process.kill()
+    asyncio.run(_remove_machines(folder))
+    result = asyncio.run(desktop_run.play(folder, resume=True))
+    assert [(rollout.status, rollout.attempt) for rollout in result.rollouts] == [("done", 2)] * 3
+    assert paths.log.read_text().count("steps that were done again") == 3
+    assert renamed(result)
+    for index in range(3):
+        steps = read_lines(paths.rollout(index).trajectory, Step)
+        assert [step.index for step in steps] == [0, 1, 2]
+        assert [step.error for step in steps] == [None] * 3
+    assert asyncio.run(left_over(folder)) == []
+
+
+async def _remove_machines(folder: Path) -> None:
+    for provider, stray in await ls([make_provider("sandbox")], labels={"run": folder.name}):
+        if stray.kind == "machine":
+            await provider.remove(stray)
+
+
 def _wait_for_steps(paths: RunPaths, process: subprocess.Popen[bytes]) -> None:
     """Wait until every rollout of another process has a step; its workers think for seconds, so it is not over then."""
     for _ in range(_PATIENCE_S * 10):
