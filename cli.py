@@ -198,6 +198,23 @@ def report(run_dir: flags.RunFolder) -> None:
     typer.echo(write(orders.existing(run_dir)))
 
 
+@app.command()
+def replay(
+    ctx: typer.Context,
+    run_dir: flags.RunFolder,
+    rollout: flags.RolloutIndex = None,
+    on: flags.ReplayOn = None,
+    as_json: flags.AsJson = False,
+) -> None:
+    """Do the steps of a recorded rollout again on a fresh desktop, each checked against what it did then."""
+    from viewer import orders, replays
+
+    services: Services = ctx.obj
+    paths = orders.existing(run_dir)
+    provider = services.make_provider(on or orders.recorded(paths).provider)
+    raise typer.Exit(replays.show(paths, provider, rollout, as_json=as_json))
+
+
 @models.command("pull")
 def model_pull(name: flags.EmbeddedModel = "local") -> None:
     """Fetch the embedded language model, checked by sha256; goes on where an earlier pull stopped."""

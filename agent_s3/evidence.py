@@ -37,7 +37,8 @@ def signs(steps: Sequence[Step], *, max_steps: int | None = None) -> tuple[Sign,
     if last is None:
         return ()
     found = [_end_near(len(steps), max_steps)]
-    if last.action is not None:  # a bad reply carries its own reason
+    dry = last.error is not None and last.error.kind == "dry_run"  # nothing was done, and nothing was meant to be
+    if last.action is not None and not dry:  # a bad reply carries its own reason
         found = [_stuck(steps), _undone(steps), _been_here(steps), *found]
     return tuple(sign for sign in found if sign is not None)
 

@@ -74,6 +74,8 @@ class Stage:
     settings: AgentSettings
     request_prefix: str
     """Of the ids of what is sent, so that the machine executes nothing twice; other than that of the recording."""
+    kept: FrameStore | None = None
+    """Receives the pictures that are seen now; None: that of the run."""
     ignore: Callable[[str], bool] = _no_noise
     """Which files are noise."""
     on_step: Callable[[Replayed], None] = nobody
@@ -92,7 +94,7 @@ class _Replay:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self._desk = Desk(stage.machine, stage.frames, stage.settings, short=False)
+        self._desk = Desk(stage.machine, stage.kept or stage.frames, stage.settings, short=False)
         self._done: list[Replayed] = []
 
     async def run(self, steps: Sequence[Step], first: FrameRef | None) -> ReplayReport:

@@ -95,11 +95,7 @@ class Session:
 
     def source(self) -> Source:
         """What machines that there are by now were started from: the prepared desktop, unless it is gone."""
-        return self.state.state.snapshot or self._spec()
-
-    def _spec(self) -> Spec:
-        config = self.config
-        return Spec(image=config.image, width=config.width, height=config.height, network=config.network, ttl_s=_TTL_S)
+        return self.state.state.snapshot or spec_of(self.config)
 
     async def forget_snapshot(self, snapshot: Snapshot) -> None:
         """It turned out to be gone; the next `snapshot` makes another."""
@@ -119,29 +115,37 @@ class Session:
     async def _make_snapshot(self) -> Snapshot:
         async with AsyncExitStack() as stack:
             with self.phase("boot", f"{self.config.provider} {self.config.image}"):
-                lease = self.pool.lease(self._spec(), labels={"run": self.run_id, "rollout": "base"})
+                lease = self.pool.lease(spec_of(self.config), labels={"run": self.run_id, "rollout": "base"})
                 machine = await stack.enter_async_context(lease)
             with self.phase("setup"):
-                await self._set_up(machine)
+                await set_up(machine, self.config, self.paths, self.prepare)
             with self.phase("snapshot"):
                 snapshot = await self.pool.provider.snapshot(machine)
                 self.state.update(snapshot=snapshot)
         return snapshot
 
-    async def _set_up(self, machine: Machine) -> None:
-        for name in self.config.files:
-            await machine.write(f"{machine.info.home}/{INPUTS}/{name}", self._input(name))
-        if self.prepare is not None:
-            await self.prepare(machine)
-        settled = await machine.settle(quiet_ms=_QUIET_MS, timeout_ms=_SETTLE_MS)
-        if not settled:
-            log.warning("the desktop still moved when the snapshot was taken: %s", settled.reason)
 
-    def _input(self, name: str) -> bytes:
-        """Raises: `RunFolderError`."""
-        if name in ("", ".", "..") or PurePosixPath(name).name != name:
-            raise RunFolderError(f"{name!r} is no plain file name; put the file into {self.paths.inputs}")
-        try:
-            return (self.paths.inputs / name).read_bytes()
-        except OSError as error:
-            raise RunFolderError(f"cannot read {self.paths.inputs / name}: {error.strerror}") from error
+async def set_up(machine: Machine, config: RunConfig, paths: RunPaths, prepare: Prepare | None) -> None:
+    """Bring a fresh machine to where the rollouts begin. Raises: `RunFolderError`, errors of `vm_pool.errors`."""
+    for name in config.files:
+        await machine.write(f"{machine.info.home}/{INPUTS}/{name}", _input(paths, name))
+    if prepare is not None:
+        await prepare(machine)
+    settled = await machine.settle(quiet_ms=_QUIET_MS, timeout_ms=_SETTLE_MS)
+    if not settled:
+        log.warning("the desktop still moved when the snapshot was taken: %s", settled.reason)
+
+
+def spec_of(config: RunConfig) -> Spec:
+    """What a run's machines are started from."""
+    return Spec(image=config.image, width=config.width, height=config.height, network=config.network, ttl_s=_TTL_S)
+
+
+def _input(paths: RunPaths, name: str) -> bytes:
+    """Raises: `RunFolderError`."""
+    if name in ("", ".", "..") or PurePosixPath(name).name != name:
+        raise RunFolderError(f"{name!r} is no plain file name; put the file into {paths.inputs}")
+    try:
+        return (paths.inputs / name).read_bytes()
+    except OSError as error:
+        raise RunFolderError(f"cannot read {paths.inputs / name}: {error.strerror}") from error

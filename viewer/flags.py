@@ -41,6 +41,8 @@ ApproveTimeout = Annotated[float, Option(metavar="SECONDS", help="No answer for 
 RiskRulesFile = Annotated[
     Path | None, Option("--risk-rules", metavar="FILE.toml", help="Rules of yours for --approve ask-on-risk.")
 ]
+RolloutIndex = Annotated[int | None, Option(min=0, metavar="I", help="Which rollout. Default: the winner.")]
+ReplayOn = Annotated[str | None, Option("--on", metavar="PROVIDER", help="As --provider of run. Default: the run's.")]
 QuestionId = Annotated[str | None, Argument(help="Id, as listed without one.", metavar="QUESTION")]
 Allowed = Annotated[bool | None, Option("--yes/--no", help="Whether it may be done.")]
 Because = Annotated[str, Option("--because", metavar="TEXT", help="What the agent is told besides.")]

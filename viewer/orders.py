@@ -207,8 +207,13 @@ def existing(run_dir: Path) -> RunPaths:
 def reopen(run_dir: Path, changes: Mapping[str, Any]) -> Order:
     """The run of an earlier session, with raised limits in `changes`. Raises: `UserMistake`, `RecordError`."""
     paths = existing(run_dir)
-    config = read_model(paths.config, RecordedConfig).plain
+    config = recorded(paths)
     return Order(build_config({**config.model_dump(), **changes}), paths)
+
+
+def recorded(paths: RunPaths) -> RunConfig:
+    """What a run was asked for. Raises: `RecordError`."""
+    return read_model(paths.config, RecordedConfig).plain
 
 
 def bench_folder(out: Path | None, *, resume: bool, now: datetime) -> Path:

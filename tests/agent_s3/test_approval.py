@@ -124,6 +124,7 @@ async def test_a_dry_run_sends_nothing_and_says_what_it_would_do(stage: Stage) -
     assert "code" not in {role for role, _ in model.asked}
     assert all(step.error is not None and step.error.kind == "dry_run" for step in steps_of(stage)[:4])
     assert "it would type 'x'" in told(model)
+    assert "failed" not in told(model)
 
 
 async def test_each_snippet_of_the_coding_agent_is_asked_for_and_a_refused_one_is_not_run(stage: Stage) -> None:

@@ -55,7 +55,7 @@ async def played(folder: Path, machine: Machine, *replies: Any) -> tuple[Scripte
         index=0,
         paths=paths,
         frames=FrameStore(paths.frames),
-        settings=AgentSettings(reflection="off", open_timeout_s=90),
+        settings=AgentSettings(reflection="never", open_timeout_s=90),
         on_step=lambda _step, _before, _after: None,
     )
     return model, read_lines(paths.rollout(0).trajectory, Step)

@@ -18,7 +18,7 @@ from vm_pool.provider import Snapshot, Spec
 from vm_pool.providers.sandbox import SandboxProvider
 
 NOTES = "/home/user/Documents/notes.txt"
-SETTINGS = AgentSettings(style="full", reflection="off", open_timeout_s=60)
+SETTINGS = AgentSettings(style="full", reflection="never", open_timeout_s=60)
 ACTS = (
     act("open", app_or_filename=NOTES),
     act("hotkey", keys=["ctrl", "End"]),

@@ -11,6 +11,7 @@ from agent_s3.paths import RunPaths
 from agent_s3.record import FrameStore, read_lines, read_model
 from agent_s3.types import Step
 from bbon.judge import judge
+from bbon.replaying import replay_run
 from bbon.state import RunState
 from bbon.types import Candidate, RunResult
 from llm.pull import model_path
@@ -39,6 +40,10 @@ async def test_best_of_three_on_real_desktops_delivers_the_right_one_and_leaves_
     assert [rollout.status for rollout in result.rollouts] == ["done"] * 3
     assert result.error is None
     assert renamed(result)
+    assert await left_over(tmp_path / "best-of-three") == []
+    paths, sandbox = RunPaths(tmp_path / "best-of-three"), make_provider("sandbox")
+    report = await replay_run(paths, sandbox, prepare=desktop_run.prepare, on_step=lambda _step: None)
+    assert [step.outcome for step in report.steps] == ["same", "same", "skipped"]
     assert await left_over(tmp_path / "best-of-three") == []
 
 
