@@ -58,6 +58,8 @@ def run(
     stop_hopeless: flags.StopHopeless = False,
     file: flags.Files = None,
     out: flags.Out = None,
+    deliver: flags.Deliver = "export",
+    promote_minutes: flags.PromoteMinutes = 60.0,
     model: flags.Model = "local",
     judge: flags.Judge = None,
     narrator: flags.Narrator = None,
@@ -134,6 +136,8 @@ def run(
             "seed": seed,
             "files": tuple(path.name for path in file or []),
             "out": None if out is None else str(out.absolute()),
+            "deliver": deliver,
+            "promote_minutes": promote_minutes,
         }
         orders.check_files(file or [])
         orders.check_out(out)

@@ -5,6 +5,7 @@ RUN_DIR/
 ├── state.json           what --resume needs: snapshot, machine of each rollout
 ├── result.json          RunResult: the machine-readable answer of the run
 ├── verdict.json         Verdict of the judge
+├── winner.token         of the winner's machine while that stays up
 ├── report.html          self-contained page of the run
 ├── inbox.jsonl          UserMessage lines: what the user said while it ran
 ├── run.log              what happened, in time order; no secrets
@@ -95,6 +96,10 @@ class RunPaths:
     @property
     def verdict(self) -> Path:
         return self.root / "verdict.json"
+
+    @property
+    def winner_token(self) -> Path:
+        return self.root / "winner.token"
 
     @property
     def report(self) -> Path:

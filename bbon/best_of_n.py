@@ -23,6 +23,7 @@ from bbon.growing import affordable, more
 from bbon.judge import judge
 from bbon.limits import check_price
 from bbon.models import Models
+from bbon.promote import promoted, unpromoted, until_released
 from bbon.recorded import logging_to, write_config
 from bbon.rollouts import run_all
 from bbon.session import Finish, Prepare, Session
@@ -82,6 +83,7 @@ async def run(
                 frames=FrameStore(paths.frames),
                 asker=asker or FileAsker(paths.questions, _log_question),
             )
+            stack.push_async_callback(session.let_go)
             return await _corridor(session)
 
 
@@ -90,26 +92,34 @@ def _log_question(question: Question) -> None:
 
 
 def _own_pool(config: RunConfig) -> Pool:
-    return Pool(make_provider(config.provider), concurrency=config.concurrency or max(config.n, config.max_n or 0))
+    """Machines that may have to stay up until the verdict keep their places until then."""
+    most = max(config.n, config.max_n or 0)
+    places = most if config.deliver == "promote" else config.concurrency or most
+    return Pool(make_provider(config.provider), concurrency=places)
 
 
 async def _corridor(session: Session) -> RunResult:
     with session.state.timed("total"):
         results, verdict, error = await _decided(session)
         delivered = await _delivered(session, results, verdict)
-    result = RunResult(
-        run_dir=str(session.paths.root),
-        instruction=session.config.instruction,
-        winner=verdict.winner if verdict else None,
-        verdict=verdict,
-        rollouts=tuple(results.values()),
-        delivered=delivered,
-        usage=session.ledger.by_role,
-        seconds=session.state.state.seconds,
-        model=session.models.worker_names,
-        error=error or shortfall(delivered),
-    )
-    write_model(session.paths.result, result)
+    winner = verdict.winner if verdict else None
+    async with promoted(session, winner) as promotion:
+        result = RunResult(
+            run_dir=str(session.paths.root),
+            instruction=session.config.instruction,
+            winner=winner,
+            verdict=verdict,
+            rollouts=tuple(results.values()),
+            delivered=delivered,
+            promoted=promotion,
+            usage=session.ledger.by_role,
+            seconds=session.state.state.seconds,
+            model=session.models.worker_names,
+            error=error or shortfall(delivered) or unpromoted(session, winner, promotion),
+        )
+        write_model(session.paths.result, result)
+        if promotion is not None and winner is not None:
+            await until_released(session, winner, promotion)
     return result
 
 

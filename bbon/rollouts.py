@@ -18,7 +18,7 @@ from bbon.evidence import COMPARABLE
 from bbon.hopeless import hopeless
 from bbon.models import worker_temperature
 from bbon.narrator import Narrator
-from bbon.session import Session
+from bbon.session import Kept, Session
 from bbon.types import Asked, RolloutBegan, RolloutOver, StepTaken
 from vm_pool.errors import ConfigError, MachineError, MachineLost, VMPoolError
 from vm_pool.machine import Machine
@@ -71,10 +71,20 @@ async def _rollout(session: Session, index: int) -> RolloutResult:
             except* VMPoolError as errors:
                 result = _without_steps(session, index, "machine_lost", _first(errors), began, attempt=attempt)
             if result.status != "machine_lost" or attempt - start.attempt + 1 >= MOST_ATTEMPTS:
+                _keep_lease(session, index, earlier)
                 return result
             log.warning("rollout %d lost its machine at attempt %d: %s", index, attempt, result.reason)
             await earlier.aclose()  # its place is for the next one
             attempt, start = attempt + 1, start._replace(revived=None)
+
+
+def _keep_lease(session: Session, index: int, earlier: AsyncExitStack) -> None:
+    """A machine that is kept was perhaps lent in `earlier`; that lease ends after the machine was stopped."""
+    if index in session.kept:
+        both, kept = AsyncExitStack(), session.kept[index]
+        both.push_async_exit(earlier.pop_all())
+        both.push_async_exit(kept.lease)
+        session.kept[index] = Kept(kept.machine, both)
 
 
 def _first(errors: BaseException) -> Exception:
@@ -115,19 +125,23 @@ async def _where_to_start(session: Session, index: int, leases: AsyncExitStack) 
 async def _attempt(session: Session, index: int, start: _Start) -> RolloutResult:
     """One attempt on one machine, narrated beside. Raises: errors of `vm_pool.errors`, in a group."""
     if start.replays:
-        async with _machine(session, index, start) as machine:
+        async with AsyncExitStack() as lease:
+            machine = await lease.enter_async_context(_machine(session, index, start))
             if await caught_up(session, index, machine, _settings(session, index), attempt=start.attempt):
                 session.state.update_rollout(index, behind=False)
-                return await _played(session, index, start, machine, goes_on=True)
+                return await _played(session, index, start, machine, lease, goes_on=True)
     start = start._replace(replays=False)
     if start.revived is None:
         _put_aside(session.paths.rollout(index))
-    async with _machine(session, index, start) as machine:
-        return await _played(session, index, start, machine, goes_on=start.revived is not None)
+    async with AsyncExitStack() as lease:
+        machine = await lease.enter_async_context(_machine(session, index, start))
+        return await _played(session, index, start, machine, lease, goes_on=start.revived is not None)
 
 
-async def _played(session: Session, index: int, start: _Start, machine: Machine, *, goes_on: bool) -> RolloutResult:
-    """The rollout on its machine to its end; `goes_on`: after the recorded steps."""
+async def _played(
+    session: Session, index: int, start: _Start, machine: Machine, lease: AsyncExitStack, *, goes_on: bool
+) -> RolloutResult:
+    """The rollout on its machine to its end; `goes_on`: after the recorded steps. `lease` may be kept."""
     async with _narrator(session, index).working() as narrator:
         session.listener(
             RolloutBegan(
@@ -138,7 +152,10 @@ async def _played(session: Session, index: int, start: _Start, machine: Machine,
             )
         )
         result = await _run(session, index, start, machine, narrator, goes_on=goes_on)
-        return await _finished(session, machine, result)
+        result = await _finished(session, machine, result)
+    if session.config.deliver == "promote" and result.status in COMPARABLE:
+        session.kept[index] = Kept(machine, lease.pop_all())
+    return result
 
 
 def _narrator(session: Session, index: int) -> Narrator:

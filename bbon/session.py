@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from agent_s3.inbox import told_to_all, with_added
 from agent_s3.approval import Asker
@@ -37,6 +38,14 @@ Finish = Callable[[int, Machine, RolloutResult], Awaitable[None]]
 """Looks at a rollout's machine when the rollout is over, before it is stopped."""
 
 
+class Kept(NamedTuple):
+    """A machine of a rollout that is over."""
+
+    machine: Machine
+    lease: AsyncExitStack
+    """Stops it when it is closed."""
+
+
 @dataclass
 class Session:
     """One run from its start, or its resumption, to its end."""
@@ -55,6 +64,8 @@ class Session:
     asker: Asker
     done: set[int] = field(default_factory=set[int])
     """Rollouts of this session whose agent declared the task done."""
+    kept: dict[int, "Kept"] = field(default_factory=dict[int, "Kept"])
+    """Machines of rollouts that are over, by rollout, when the winner's is to stay up."""
     _making: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -84,6 +95,11 @@ class Session:
         log.info("%s %s", name, detail)
         with self.state.timed(name):
             yield
+
+    async def let_go(self, but: int | None = None) -> None:
+        """Stop the machines that were kept for the winner's user, except that of one rollout (None: all)."""
+        for index in [index for index in self.kept if index != but]:
+            await self.kept.pop(index).lease.aclose()
 
     def save_usage(self) -> None:
         self.state.update(usage=self.ledger.by_role, forfeited=self.budget.spent - Spend.of(self.ledger.total))

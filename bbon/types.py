@@ -88,6 +88,10 @@ class RunConfig(Frozen):
     """Of the judge's shuffles and of models that take a seed."""
     files: tuple[str, ...] = ()
     """Names in the run's `inputs/` that are put into the desktop's Documents folder."""
+    deliver: Literal["export", "promote"] = "export"
+    """`export`: the winner's changed files. `promote`: its machine stays up as well, lent to the user."""
+    promote_minutes: float = Field(default=60.0, gt=0)
+    """How long a promoted machine stays up."""
     out: str | None = None
     """Folder on this host that receives the winner's changed files; None: they stay in the run folder."""
 
@@ -208,6 +212,18 @@ class Delivered(Frozen):
     """Why it is not in the folder that was asked for; empty when it is, or when none was."""
 
 
+class Promotion(Frozen):
+    """The winner's machine, which stays up for its user."""
+
+    machine_id: str
+    url: str
+    """Of its server, for programs of this host; empty: this provider's machines cannot be reached from outside."""
+    token_file: str
+    """Where the token lies that the server asks for; empty: it asks for none."""
+    until: datetime
+    """When it is stopped."""
+
+
 class RunResult(Frozen):
     """The machine-readable answer of a run: `--json` and `result.json`."""
 
@@ -219,6 +235,8 @@ class RunResult(Frozen):
     """None: the run ended before judging; `error` says why."""
     rollouts: tuple[RolloutResult, ...]
     delivered: tuple[Delivered, ...] = ()
+    promoted: Promotion | None = None
+    """None: it was not asked for, or there is no winner."""
     usage: Mapping[str, Usage]
     """By role: worker, code, reflection, narrator, judge."""
     seconds: Mapping[str, float]
@@ -274,8 +292,15 @@ class Judged(Frozen):
     verdict: Verdict
 
 
+class Promoted(Frozen):
+    type: Literal["promoted"] = "promoted"
+    rollout: int
+    promotion: Promotion
+
+
 RunEvent = Annotated[
-    PhaseBegan | RolloutBegan | StepTaken | Asked | FactsFound | RolloutOver | Judged, Field(discriminator="type")
+    PhaseBegan | RolloutBegan | StepTaken | Asked | FactsFound | RolloutOver | Judged | Promoted,
+    Field(discriminator="type"),
 ]
 Listener = Callable[[RunEvent], None]
 """Told of events as they happen; must return at once and must not raise."""

@@ -161,6 +161,8 @@ def test_every_flag_reaches_the_run() -> None:
         "--size": "1280x720",
         "--seed": "5",
         "--out": "results",
+        "--deliver": "promote",
+        "--promote-minutes": "5",
         "--file": "in.csv",
         "--run-dir": "here",
     }
@@ -200,6 +202,8 @@ def test_every_flag_reaches_the_run() -> None:
         width=1280,
         height=720,
         seed=5,
+        deliver="promote",
+        promote_minutes=5,
         files=("in.csv",),
         out=str(Path("results").absolute()),
     )

@@ -17,6 +17,11 @@ StopHopeless = Annotated[
 ]
 Files = Annotated[list[Path] | None, Option("--file", metavar="PATH", help="Put into Documents; repeatable.")]
 Out = Annotated[Path | None, Option(help="Folder that receives the winner's changed files.")]
+Deliver = Annotated[
+    Literal["export", "promote"], Option(help="promote: the winner's desktop stays up as well, for you.")
+]
+PromoteMinutes = Annotated[float, Option(help="How long a promoted desktop stays up.")]
+PromotedMachine = Annotated[str, Argument(help="Id, as `pool ls` says it.", metavar="MACHINE")]
 Model = Annotated[
     str, Option(help="Worker: local, openai:NAME, anthropic:NAME, scripted:FILE; or a mixture: 2xSPEC,2xSPEC.")
 ]

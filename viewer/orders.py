@@ -39,7 +39,7 @@ LIMITS = frozenset(
     }
 )
 """Fields of a `RunConfig` that only limit what it may take."""
-CHANGEABLE = LIMITS | {"concurrency", "out", "approve", "approve_timeout_s", "risk_rules"}
+CHANGEABLE = LIMITS | {"concurrency", "out", "approve", "approve_timeout_s", "risk_rules", "promote_minutes"}
 """What may be given anew with --resume."""
 
 

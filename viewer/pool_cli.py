@@ -115,6 +115,15 @@ def pool_gc(
     raise typer.Exit(BREAKDOWN if collected.failed else 0)
 
 
+@pool.command("release")
+def pool_release(machine: flags.PromotedMachine) -> None:
+    """Give back a desktop that a run with --deliver promote keeps up for you."""
+    from vm_pool.releasing import release
+
+    release(machine)
+    typer.echo(f"released {machine}; it is stopped within seconds")
+
+
 async def _survey(services: Services, provider: str | None) -> "Survey":
     """Of one provider, which must work then, or of all that do. Raises: `VMPoolError`."""
     from vm_pool import strays

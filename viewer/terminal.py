@@ -10,7 +10,18 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bbon.types import Asked, FactsFound, Judged, PhaseBegan, RolloutBegan, RolloutOver, RunEvent, StepTaken, Verdict
+from bbon.types import (
+    Asked,
+    FactsFound,
+    Judged,
+    PhaseBegan,
+    Promoted,
+    RolloutBegan,
+    RolloutOver,
+    RunEvent,
+    StepTaken,
+    Verdict,
+)
 from viewer.board import STATE_WORDS, Board, Row, advance, fact_of, new_board, step_words
 from viewer.live import REFRESH_PER_SECOND, LiveDisplay
 from viewer.plain import amount, duration, money, plain, tokens
@@ -57,6 +68,9 @@ class LiveRun(LiveDisplay):
     def __call__(self, event: RunEvent) -> None:
         now = self._clock()
         self.board = advance(self.board, event, now)
+        if self._live is not None and isinstance(event, Promoted):
+            for line in promotion_lines(event):
+                self.say(line)
         if isinstance(event, Asked):
             self._ask(event)
         elif self._live is None:
@@ -94,8 +108,19 @@ def event_lines(event: RunEvent) -> list[str]:
         case RolloutOver(result=result):
             words = f"{STATE_WORDS[result.status]} after {result.steps} steps: {result.reason}"
             return [plain(f"rollout {result.index}: {words}")]
+        case Promoted():
+            return promotion_lines(event)
         case Judged():
             return [headline(event.verdict), *([plain(event.verdict.reasons)] if event.verdict.reasons else [])]
+
+
+def promotion_lines(event: Promoted) -> list[str]:
+    """Where the winner's desktop is, for how long, and how it is given back."""
+    made = event.promotion
+    where = f" at {made.url}" if made.url else ""
+    token = f", with the token in {made.token_file}" if made.token_file else ""
+    until = f"until {made.until.astimezone():%H:%M:%S}, Ctrl-C, or agent-s3 pool release {made.machine_id}"
+    return [plain(f"the desktop of rollout {event.rollout} is up{where}{token}"), plain(until)]
 
 
 def headline(verdict: Verdict) -> str:

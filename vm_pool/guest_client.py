@@ -17,7 +17,7 @@ from vm_pool.events import InputEvent
 from vm_pool.framebuffer import BadFramebuffer, Framebuffer, rgb_of_bgrx
 from vm_pool.guest_answers import Launched, Nothing, Readiness, Seen, Started, Written
 from vm_pool.guest_wire import DEFAULT_TIMEOUT_S, FILE_LIMIT, GuestWire
-from vm_pool.machine import DEFAULT_OUTPUT_LIMIT
+from vm_pool.machine import DEFAULT_OUTPUT_LIMIT, Address
 from vm_pool.types import (
     Completed,
     Frame,
@@ -69,6 +69,10 @@ class GuestMachine:
     @property
     def info(self) -> MachineInfo:
         return self._info
+
+    @property
+    def address(self) -> Address:
+        return self._wire.address
 
     @property
     def outside_screen(self) -> bool:

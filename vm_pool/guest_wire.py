@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from vm_pool.errors import GuestError, GuestFileNotFound, GuestTimeout, MachineLost
 from vm_pool.gate import Gate
 from vm_pool.guest_json import read_json
+from vm_pool.machine import Address
 from vm_pool.output import one_line
 
 ANSWER_LIMIT = 16 * 1024 * 1024
@@ -135,6 +136,10 @@ class GuestWire:
         async with self._gate.closed(timeout_s):
             await self._transport.aclose()
             yield
+
+    @property
+    def address(self) -> Address:
+        return Address(**self._place, token=self._token)
 
     def place_and_token(self, token: str | None) -> dict[str, Any]:
         """Arguments for another client of the same guest; None for `token` means this one's."""

@@ -1,7 +1,8 @@
 """The seam to one running computer."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, Self, runtime_checkable
+from pathlib import Path
+from typing import NamedTuple, Protocol, Self, runtime_checkable
 
 from vm_pool.events import InputEvent
 from vm_pool.types import Completed, Frame, Look, LookPart, MachineInfo, Performed, Settled, Tree, Window
@@ -86,6 +87,23 @@ class WithClipboard(Protocol):
         ...
 
     async def set_clipboard(self, text: str) -> None: ...
+
+
+class Address(NamedTuple):
+    """Where a guest server listens: by a socket of this host or by a URL, and what it asks for."""
+
+    socket: Path | None
+    url: str | None
+    token: str
+    """Empty: it asks for none."""
+
+
+@runtime_checkable
+class Reachable(Protocol):
+    """A machine whose guest server other programs of the user can be told of."""
+
+    @property
+    def address(self) -> Address: ...
 
 
 @runtime_checkable

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -175,6 +175,19 @@ class Pool:
         self._loans[found] = held
         self._keeper.enter(held)
         return held.machine
+
+    def relet(self, machine: Machine, *, labels: Mapping[str, str], seconds: float) -> datetime:
+        """Give a lent machine further labels and a time that begins now; returns when that is over.
+
+        Raises: `MachineLost` when it is not lent by this pool, or was ended.
+        """
+        held = self._loans.get(machine.info.machine_id)
+        if held is None or held.ended is not None:
+            raise MachineLost((held and held.ended) or f"{machine.info.machine_id} is not lent by this pool")
+        held.labels = {**held.labels, **labels}
+        held.deadline = self._clock() + timedelta(seconds=seconds)
+        self._keeper.enter(held)
+        return held.deadline
 
     async def warm(self, source: Source, count: int) -> None:
         """Start machines ahead, so that the next leases of an equal source begin at once; labels are added later.

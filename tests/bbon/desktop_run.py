@@ -6,11 +6,12 @@ usage: desktop_run.py RUN_DIR [SECONDS_PER_THOUGHT]
 import asyncio
 import sys
 from pathlib import Path
+from typing import Any
 
 from agent_s3.paths import RunPaths
 from bbon import best_of_n
 from bbon.models import Models
-from bbon.types import RunConfig, RunResult
+from bbon.types import Listener, RunConfig, RunResult, nobody
 from llm.chat import Abilities
 from llm.scripted import Reply, ScriptedModel
 from vm_pool.machine import Machine
@@ -55,11 +56,15 @@ async def prepare(machine: Machine) -> None:
     await machine.write(f"{machine.info.home}/Documents/report.txt", b"quarterly\n")
 
 
-async def play(folder: Path, *, thinks_s: float = 0.0, resume: bool = False) -> RunResult:
+async def play(
+    folder: Path, *, thinks_s: float = 0.0, resume: bool = False, listener: Listener = nobody, **more: Any
+) -> RunResult:
     model = policy(thinks_s)
-    config = RunConfig(instruction="Rename report.txt in Documents to final.txt", n=3, image="slim")
+    config = RunConfig(instruction="Rename report.txt in Documents to final.txt", n=3, image="slim", **more)
     models = Models(model, model, model)
-    return await best_of_n.run(config, RunPaths(folder), prepare=prepare, models=models, resume=resume)
+    return await best_of_n.run(
+        config, RunPaths(folder), prepare=prepare, models=models, resume=resume, listener=listener
+    )
 
 
 if __name__ == "__main__":

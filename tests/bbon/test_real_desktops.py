@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import desktop_run
+import httpx2
 import pytest
 
 from agent_s3.paths import RunPaths
@@ -13,10 +14,11 @@ from agent_s3.types import Step
 from bbon.judge import judge
 from bbon.replaying import replay_run
 from bbon.state import RunState
-from bbon.types import Candidate, RunResult
+from bbon.types import Candidate, Promoted, Promotion, RunEvent, RunResult
 from llm.pull import model_path
 from llm.registry import open_model
 from vm_pool.providers import make_provider
+from vm_pool.releasing import release
 from vm_pool.strays import ls
 
 _ROOT = Path(__file__).parents[2]
@@ -45,6 +47,36 @@ async def test_best_of_three_on_real_desktops_delivers_the_right_one_and_leaves_
     report = await replay_run(paths, sandbox, prepare=desktop_run.prepare, on_step=lambda _step: None)
     assert [step.outcome for step in report.steps] == ["same", "same", "skipped"]
     assert await left_over(tmp_path / "best-of-three") == []
+
+
+def token_of(made: Promotion) -> str | None:
+    """None: it is not there any more."""
+    path = Path(made.token_file)
+    return path.read_text() if path.exists() else None
+
+
+@pytest.mark.desktop
+async def test_the_winners_desktop_can_be_spoken_to_by_other_programs_until_it_is_given_back(tmp_path: Path) -> None:
+    heard: asyncio.Queue[Promoted] = asyncio.Queue()
+
+    def hear(event: RunEvent) -> None:
+        if isinstance(event, Promoted):
+            heard.put_nowait(event)
+
+    folder = tmp_path / "promoted"
+    run = asyncio.create_task(desktop_run.play(folder, listener=hear, deliver="promote"))
+    made = (await asyncio.wait_for(heard.get(), _PATIENCE_S)).promotion
+    bearer = {"Authorization": f"Bearer {token_of(made)}"}
+    async with httpx2.AsyncClient(base_url=made.url) as client:
+        seen = await client.get("/screenshot", headers=bearer)
+        stranger = await client.get("/screenshot")
+        ran = await client.post("/v1/run", headers=bearer, json={"argv": ["ls", "Documents"]})
+    assert (seen.status_code, seen.content[:4], stranger.status_code) == (200, b"\x89PNG", 401)
+    assert "final.txt" in ran.text
+    release(made.machine_id)
+    assert renamed(await asyncio.wait_for(run, _PATIENCE_S))
+    assert token_of(made) is None
+    assert await left_over(folder) == []
 
 
 @pytest.mark.desktop
