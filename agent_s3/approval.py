@@ -13,7 +13,7 @@ from typing import Protocol
 from pydantic import Field
 
 from agent_s3.actions import Action, Done, Fail, SaveToKnowledge, Wait
-from agent_s3.elements import name_of
+from agent_s3.elements import name_of, squeeze
 from agent_s3.observation import Observation
 from agent_s3.risks import CODE, RiskRules, Situation, code_risks, risks, shipped
 from agent_s3.types import SCHEMA_VERSION, Approval, ApprovalPolicy, Frozen, Grounding, Risk, StepError
@@ -21,6 +21,7 @@ from agent_s3.words import action_words
 from vm_pool.types import Node
 
 ASK_TIMEOUT_S = 300.0
+_NAME_SHOWN = 80
 _HARMLESS = Wait, SaveToKnowledge, Done, Fail
 """Actions of which nothing reaches the machine."""
 
@@ -119,8 +120,9 @@ class Approver:
         """An action that was grounded and not sent."""
         if isinstance(action, _HARMLESS):
             return Ruling()
-        found = risks(action, places, self.situation(seen, places))
-        return await self._ruled(action_words(action), found, step=step)
+        situation = self.situation(seen, places)
+        found = risks(action, places, situation)
+        return await self._ruled(_what(action, places, situation), found, step=step)
 
     async def code(self, code: str, *, step: int) -> Ruling:
         """A snippet that the coding agent wants to run."""
@@ -177,6 +179,14 @@ class Approver:
     def _refused(self, found: tuple[Risk, ...], by: str, error: StepError, reason: str = "") -> Ruling:
         approval = Approval.model_validate({"policy": self.policy, "allowed": False, "by": by, "reason": reason})
         return Ruling(found, approval, error)
+
+
+def _what(action: Action, places: Sequence[Grounding], situation: Situation) -> str:
+    """The action in words, with what it was grounded to: `click '#5' (push-button Delete)`."""
+    there = dict.fromkeys(
+        squeeze(name, _NAME_SHOWN) for name in (*(p.element for p in places), *situation.under) if name
+    )
+    return action_words(action) + (f" ({', '.join(there)})" if there else "")
 
 
 def _refusal(message: str) -> StepError:

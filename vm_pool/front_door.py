@@ -37,18 +37,20 @@ class _Door:
         self._socket = SocketFile(socket)
         self._inside: set[asyncio.Task[None]] = set()
 
-    async def let_in(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def let_in(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One caller, until either side has had enough."""
-        task = asyncio.current_task()
-        if task is None or len(self._inside) >= _MOST_CALLERS:
+        if len(self._inside) >= _MOST_CALLERS:
             writer.close()
             return
+        task = asyncio.create_task(self._serve(reader, writer))
         self._inside.add(task)
+        task.add_done_callback(self._inside.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             with contextlib.suppress(OSError):  # the guest is gone, or the caller
                 await self._through(reader, writer)
         finally:
-            self._inside.discard(task)
             writer.close()
 
     async def _through(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -51,7 +51,9 @@ async def test_on_risk_only_what_is_risky_is_asked(stage: Stage) -> None:
     ready(stage, "ask-on-risk")
     asker = ScriptedAsker([True])
     await play(stage, asker, SAVE, DELETE, DONE)
-    assert [(q.step, q.what, [r.kind for r in q.risks]) for q in asker.asked] == [(1, "click 'Delete'", ["delete"])]
+    assert [(q.step, q.what, [r.kind for r in q.risks]) for q in asker.asked] == [
+        (1, "click 'Delete' (push-button Delete)", ["delete"])
+    ]
     approval = steps_of(stage)[1].approval
     assert approval is not None
     assert (approval.allowed, approval.by) == (True, "user")

@@ -353,6 +353,8 @@ async def test_who_is_to_be_asked_is_asked_and_a_run_where_all_is_refused_change
     result = await run.go(workers(["wrong.txt", "final.txt"]), asker=asker)
     assert sorted(q.rollout for q in asker.asked) == [0, 1]
     assert [r.files for r in result.rollouts] == [(), ()]
+    told = read_lines(run.paths.rollout(0).narrative, Fact)
+    assert any("the user did not allow it, nothing was done" in fact.text for fact in told)
 
 
 async def test_without_another_way_questions_lie_in_the_run_folder(make: Callable[..., Run]) -> None:

@@ -1,5 +1,7 @@
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
+
+import pytest
 
 from agent_s3.actions import ACTION
 from agent_s3.types import (
@@ -11,6 +13,7 @@ from agent_s3.types import (
     RolloutResult,
     Step,
     StepError,
+    StepErrorKind,
     TreeChange,
     WindowChange,
 )
@@ -129,3 +132,9 @@ def test_the_end_state_lists_net_changes_or_their_absence() -> None:
     assert facts.at_end(RolloutResult(**base, files=(change,))) == (
         '"/home/user/a.txt" was created, 2 bytes, text "hi".',
     )
+
+
+@pytest.mark.parametrize("kind", get_args(StepErrorKind))
+def test_every_way_in_which_a_step_can_fail_is_told(kind: StepErrorKind) -> None:
+    failed = step({"action": "hotkey", "keys": ["a"]}, error=StepError(kind=kind, message="because"))
+    assert "because" in " ".join(texts(failed))

@@ -70,7 +70,7 @@ async def test_the_winners_desktop_can_be_spoken_to_by_other_programs_until_it_i
     async with httpx2.AsyncClient(base_url=made.url) as client:
         seen = await client.get("/screenshot", headers=bearer)
         stranger = await client.get("/screenshot")
-        ran = await client.post("/v1/run", headers=bearer, json={"argv": ["ls", "Documents"]})
+        ran = await client.post("/v1/run", headers=bearer, json={"argv": ["ls", "Documents"], "request_id": "x"})
     assert (seen.status_code, seen.content[:4], stranger.status_code) == (200, b"\x89PNG", 401)
     assert "final.txt" in ran.text
     release(made.machine_id)
