@@ -142,9 +142,7 @@ class CodeAgent:
                 case "done" | "fail":
                     return reply
                 case Snippet():
-                    notes.begins(len(turns), reply.language, reply.code)
-                    turn = await self._run(reply, f"{request_id}.{len(turns)}")
-                    notes.ended(len(turns), turn)
+                    turn = await self._run(reply, len(turns), request_id, notes)
                     turns.append(turn)
                     messages.append(Message.of("user", TextPart(self._result(turn, turns), cache=True)))
                 case str():
@@ -195,20 +193,17 @@ class CodeAgent:
             return completion.text, _CUT_OFF  # half a script may do the opposite of the whole
         return completion.text, reply
 
-    async def _run(self, snippet: Snippet, request_id: str) -> CodeTurn:
+    async def _run(self, snippet: Snippet, number: int, request_id: str, notes: CodeLog) -> CodeTurn:
         """A snippet that the user or the guest refuses is a failed snippet; a lost machine is raised."""
         ruling = await self._may_run(snippet.code)
-        if ruling.error is not None:
-            turn = CodeTurn(
-                language=snippet.language,
-                code=snippet.code,
-                returncode=NOT_RUN,
-                output=f"not run: {ruling.error.message}. Do it another way, or FAIL",
-                seconds=0,
-            )
+        if ruling.error is None:
+            notes.begins(number, snippet.language, snippet.code)  # not while somebody is asked: it may never run
+            turn = await self._ran(snippet, f"{request_id}.{number}")
         else:
-            turn = await self._ran(snippet, request_id)
-        return turn.model_copy(update={"risks": ruling.risks, "approval": ruling.approval})
+            turn = _not_run(snippet, ruling.error.message)
+        turn = turn.model_copy(update={"risks": ruling.risks, "approval": ruling.approval})
+        notes.ended(number, turn)
+        return turn
 
     async def _ran(self, snippet: Snippet, request_id: str) -> CodeTurn:
         try:
@@ -242,6 +237,11 @@ class CodeAgent:
 
     def _render(self, name: str, **values: object) -> str:
         return render(f"{name}_short" if self._short else name, **values)
+
+
+def _not_run(snippet: Snippet, reason: str) -> CodeTurn:
+    said = f"not run: {reason}. Do it another way, or FAIL"
+    return CodeTurn(language=snippet.language, code=snippet.code, returncode=NOT_RUN, output=said, seconds=0)
 
 
 def read_summary(text: str) -> tuple[str, str]:
