@@ -15,8 +15,8 @@ from pydantic import Field
 from agent_s3.actions import Action, Done, Fail, SaveToKnowledge, Wait
 from agent_s3.elements import name_of, squeeze
 from agent_s3.observation import Observation
-from agent_s3.risks import CODE, RiskRules, Situation, code_risks, risks, shipped
-from agent_s3.types import SCHEMA_VERSION, Approval, ApprovalPolicy, Frozen, Grounding, Risk, StepError
+from agent_s3.risks import RiskRules, Situation, code_risks, risks, shipped
+from agent_s3.types import SCHEMA_VERSION, Approval, ApprovalPolicy, Arbiter, Frozen, Grounding, Risk, StepError
 from agent_s3.words import action_words
 from vm_pool.types import Node
 
@@ -176,9 +176,8 @@ class Approver:
         why = f"the user did not allow it: {answer.reason}" if answer.reason else "the user did not allow it"
         return self._refused(question.risks, "user", _refusal(why), answer.reason)
 
-    def _refused(self, found: tuple[Risk, ...], by: str, error: StepError, reason: str = "") -> Ruling:
-        approval = Approval.model_validate({"policy": self.policy, "allowed": False, "by": by, "reason": reason})
-        return Ruling(found, approval, error)
+    def _refused(self, found: tuple[Risk, ...], by: Arbiter, error: StepError, reason: str = "") -> Ruling:
+        return Ruling(found, Approval(policy=self.policy, allowed=False, by=by, reason=reason), error)
 
 
 def _what(action: Action, places: Sequence[Grounding], situation: Situation) -> str:
@@ -209,6 +208,3 @@ def _under(seen: Observation, place: Grounding) -> str:
         return ""
     there = [n for n in seen.look.tree.root.walk() if n.box and n.box.contains(place.x, place.y) and name_of(n)]
     return _named(min(there, key=lambda n: n.box.width * n.box.height if n.box else 0)) if there else ""
-
-
-__all__ = ["CODE", "Answer", "Approver", "Asker", "Askers", "Question", "Ruling", "ScriptedAsker"]

@@ -137,13 +137,16 @@ ApprovalPolicy = Literal["auto", "ask-on-risk", "ask", "dry-run"]
 machine. `dry-run`: nothing is sent to it."""
 
 
+Arbiter = Literal["policy", "user", "nobody"]
+"""Who ruled on an action; `nobody`: there was no answer in time, or nobody who could be asked."""
+
+
 class Approval(Frozen):
     """Whether an action might be executed, and who said so."""
 
     policy: ApprovalPolicy
     allowed: bool
-    by: Literal["policy", "user", "nobody"]
-    """`nobody`: there was no answer in time, or nobody who could be asked."""
+    by: Arbiter
     reason: str = ""
     """What the user said besides."""
 

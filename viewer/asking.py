@@ -21,10 +21,10 @@ _MOST_TYPED = 4096
 _CODE_LINES = 30
 
 
-def ways_to_user(live: LiveDisplay, paths: RunPaths) -> Asker:
-    """Over files always; where standard input is a terminal, there as well."""
+def ways_to_user(live: LiveDisplay, paths: RunPaths, *, terminal: bool = True) -> Asker:
+    """Over files always; where standard input is a terminal that nobody else reads from, there as well."""
     files = FileAsker(paths.questions, lambda question: live.say(_how_to_answer(paths.root, question)))
-    if not sys.stdin or not sys.stdin.isatty():
+    if not terminal or not sys.stdin or not sys.stdin.isatty():
         return files
     return Askers([TerminalAsker(live.say, sys.stdin.fileno()), files])
 

@@ -17,7 +17,7 @@ from bbon import best_of_n
 from bbon.errors import RunFolderError
 from bbon.models import Models
 from bbon.state import RunState, claimed
-from bbon.types import Asked, Fact, RecordedConfig, RolloutBegan, RunConfig, RunEvent, RunResult, StepTaken, Verdict
+from bbon.types import Asked, Fact, Promoted, RecordedConfig, RolloutBegan, RunConfig, RunEvent, RunResult, StepTaken, Verdict
 from llm.budget import upper_estimate
 from llm.chat import Abilities, Completion, Request, Usage
 from llm.errors import PriceUnknown, Unavailable
@@ -502,6 +502,21 @@ async def test_a_machine_on_which_steps_were_still_being_done_again_is_not_gone_
     assert (result.winner, result.rollouts[0].attempt) == (0, 2)
     assert typed_on(run)[before:] == [["final.txt"]]
     assert not read_model(run.paths.state, RunState).rollouts[0].behind
+
+
+async def test_a_machine_of_an_earlier_session_that_was_gone_on_with_can_be_promoted(make: Callable[..., Run]) -> None:
+    run = make(n=1, deliver="promote")
+    run.provider = Reviving(files={REPORT: b"words"}, script=run.script)
+    await stop_when(run, workers(["final.txt"], hold_s=60), one_began)
+    up = asyncio.Event()
+    run.on_event = lambda: up.set() if isinstance(run.heard[-1], Promoted) else None
+    going = asyncio.create_task(run.go(workers([]), resume=True))
+    await asyncio.wait_for(up.wait(), 20)
+    assert [machine.lost for machine in run.provider.machines] == [True, False]
+    going.cancel()
+    assert (await going).promoted is not None
+    assert all(machine.lost for machine in run.provider.machines)
+    assert LeaseBook().all() == []
 
 
 async def test_an_action_that_was_cut_off_did_not_happen_on_the_machine_that_goes_on(make: Callable[..., Run]) -> None:

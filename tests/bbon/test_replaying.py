@@ -18,6 +18,7 @@ from llm.scripted import Reply, ScriptedModel
 from viewer import replays
 from vm_pool.events import InputEvent, Text
 from vm_pool.pool import Pool
+from vm_pool.provider import Provider
 from vm_pool.providers.fake import FakeProvider
 from vm_pool.providers.fake_desktop import FakeDesktop, FakeFile, Script
 
@@ -100,7 +101,10 @@ def test_the_command_says_each_step_and_ends_with_0_or_1(
     recorded_run: RunPaths, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def command(machines: FakeProvider) -> int:
-        services = replace(cli.SERVICES, make_provider=lambda _name: machines)
+        def made(_name: str) -> Provider:
+            return machines
+
+        services = replace(cli.SERVICES, make_provider=made)
         return cli.main(["replay", str(recorded_run.root), "--rollout", "0", "--on", "fake"], services)
 
     assert command(provider()) == 0
