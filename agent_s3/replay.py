@@ -18,7 +18,7 @@ from agent_s3.record import FrameStore, RecordError
 from agent_s3.replay_check import Difference, as_seen, did_nothing, differences, replayable, screen_difference
 from agent_s3.settings import AgentSettings
 from agent_s3.tally import Tally
-from agent_s3.types import CodeReport, CodeTurn, FrameRef, Frozen, Step, StepError
+from agent_s3.types import CodeReport, CodeTurn, FrameRef, Frozen, Step, StepError, UserAnswer
 from agent_s3.words import action_words
 from tools.code import Interpreter
 from vm_pool.errors import GuestError, GuestTimeout
@@ -160,7 +160,7 @@ class _Replay:
             return Executed(events=step.events)
         if step.code is not None:
             return Executed(code=await self._run_again(step.code, request_id))
-        hands = Hands(machine, self._stage.settings, request_id, _no_code)
+        hands = Hands(machine, self._stage.settings, request_id, _no_code, _no_question)
         done = await execute(action, step.grounding, hands)
         if done.fatal is not None:
             raise done.fatal
@@ -212,6 +212,11 @@ class _Replay:
             return Frame.from_image_file(await self._stage.frames.png(ref), taken_at=0.0)
         except (RecordError, ValueError, OSError):
             return None
+
+
+async def _no_question(_: str) -> UserAnswer:
+    """Nobody is asked in a replay, whose steps stand fast."""
+    return UserAnswer(text=None, seconds=0)
 
 
 async def _no_code(task: str | None) -> CodeOutcome:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
+from agent_s3.actions import AskUser
 from agent_s3.delta import changed_regions
 from agent_s3.elements import squeeze
 from agent_s3.types import CodeReport, Delta, Frozen, Step, TreeChange
@@ -52,7 +53,7 @@ def replayable(step: Step) -> str | None:
 
 def did_nothing(step: Step) -> bool:
     """Whether nothing was sent to the machine, so that there is nothing to do again."""
-    if step.action is None or step.action.ends_rollout:
+    if step.action is None or step.action.ends_rollout or isinstance(step.action, AskUser):
         return True
     return step.error is not None and not step.events and step.code is None
 

@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from agent_s3.inbox import told_to_all, with_added
 from agent_s3.approval import Asker
+from agent_s3.inbox import told_to_all, with_added
 from agent_s3.paths import RunPaths
 from agent_s3.record import FrameStore
 from agent_s3.types import RolloutResult

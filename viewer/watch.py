@@ -10,7 +10,6 @@ import typer
 from agent_s3.record import RecordError
 from bbon.types import RunResult
 from viewer import faults, telling
-from viewer import faults
 from viewer.asking import ways_to_user
 from viewer.boards import LiveBoards
 from viewer.console import for_progress, for_results

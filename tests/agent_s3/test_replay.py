@@ -170,6 +170,13 @@ async def test_what_sent_nothing_is_skipped(stage: Stage, play: Callable[..., An
     assert [step.outcome for step in report.steps] == ["skipped", "same", "skipped"]
 
 
+async def test_a_question_of_the_agent_is_not_asked_again(stage: Stage, play: Callable[..., Any]) -> None:
+    stage.settings = AgentSettings(ask=True, ask_timeout_s=0.01)
+    recorded = await play(act("ask_user", question="Which year?"), SAVE)
+    report = await recorded.again()
+    assert [step.outcome for step in report.steps] == ["skipped", "same", "skipped"]
+
+
 async def test_a_step_of_which_it_is_not_known_whether_it_happened_cannot_be_done_again(
     play: Callable[..., Any],
 ) -> None:

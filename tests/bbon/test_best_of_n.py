@@ -17,7 +17,18 @@ from bbon import best_of_n
 from bbon.errors import RunFolderError
 from bbon.models import Models
 from bbon.state import RunState, claimed
-from bbon.types import Asked, Fact, Promoted, RecordedConfig, RolloutBegan, RunConfig, RunEvent, RunResult, StepTaken, Verdict
+from bbon.types import (
+    Asked,
+    Fact,
+    Promoted,
+    RecordedConfig,
+    RolloutBegan,
+    RunConfig,
+    RunEvent,
+    RunResult,
+    StepTaken,
+    Verdict,
+)
 from llm.budget import upper_estimate
 from llm.chat import Abilities, Completion, Request, Usage
 from llm.errors import PriceUnknown, Unavailable
