@@ -21,7 +21,7 @@ from bbon.errors import BestOfNError
 from bbon.evidence import COMPARABLE, candidate
 from bbon.growing import affordable, more
 from bbon.judge import judge
-from bbon.limits import check_price
+from bbon.limits import check_price, recorded
 from bbon.models import Models
 from bbon.promote import promoted, unpromoted, until_released
 from bbon.recorded import logging_to, write_config
@@ -67,8 +67,8 @@ async def run(
             ledger = Ledger(state.state.usage)
             budget = run_models.budget_of(config, ledger, state.state.forfeited)
             opened = await stack.enter_async_context(run_models.opened(config, models))
-            for model in (opened.worker, *opened.others):
-                check_price(model, config)
+            for worker in (opened.worker, *opened.others):
+                check_price(worker, config)
             session = Session(
                 config=config,
                 paths=paths,
@@ -158,7 +158,10 @@ def _extra(session: Session, verdict: Verdict) -> int:
     config, n = session.config, session.n
     if config.max_n is None:
         return 0
-    room = affordable(n, spent=session.budget.spent, usd=config.budget_usd, tokens=config.budget_tokens)
+    spent = session.budget.spent
+    steps = sum(len(recorded(session.paths.rollout(index))) for index in range(n))
+    rooms = [(config.budget_usd, spent.usd), (config.budget_tokens, spent.tokens), (config.budget_steps, steps)]
+    room = 0 if session.limits.deadline.left == 0 else affordable(n, rooms)
     return more(verdict, n=n, most=config.max_n, confidence=config.confidence, room=room)
 
 

@@ -4,8 +4,9 @@ Source: adaptive sampling until an answer is agreed on saves most samples at equ
 judge's own confidence takes the place of agreement, as no two rollouts need to end alike.
 """
 
+from collections.abc import Iterable
+
 from bbon.types import Verdict
-from llm.budget import Spend
 
 BATCH = 3
 """Rollouts added at a time: side by side they take the time of one, but each batch is another question to the judge."""
@@ -19,13 +20,12 @@ def unsure(verdict: Verdict, confidence: float) -> bool:
     return verdict.method != "no_candidate" and (verdict.winner is None or verdict.confidence < confidence)
 
 
-def affordable(n: int, *, spent: Spend, usd: float | None, tokens: int | None) -> int | None:
-    """How many rollouts the rest of the budget pays, at what `n` took on average with all else; None: no limit."""
-    rooms = [
-        int((limit - used) // (used / n)) if used else n
-        for limit, used in ((usd, spent.usd), (tokens, spent.tokens))
-        if limit is not None
-    ]
+def affordable(n: int, budgets: Iterable[tuple[float | None, float]]) -> int | None:
+    """How many rollouts the rest of all budgets pays, at what `n` took on average with all else; None: no limit.
+
+    `budgets`: each a limit, None for none, and what is used of it.
+    """
+    rooms = [int((limit - used) // (used / n)) if used else n for limit, used in budgets if limit is not None]
     return max(0, min(rooms)) if rooms else None
 
 

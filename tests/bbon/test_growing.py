@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from bbon.growing import BATCH, affordable, more, unsure
 from bbon.types import Verdict
-from llm.budget import Spend
 
 
 def verdict(winner: int | None, confidence: float, method: Any = "mcq") -> Verdict:
@@ -32,17 +31,17 @@ def test_rollouts_are_added_by_batches_up_to_the_most() -> None:
     assert more(verdict(1, 0.9), n=4, most=10, confidence=0.7, room=None) == 0
 
 
-def test_the_budget_pays_as_many_as_the_average_so_far_allows() -> None:
-    assert affordable(4, spent=Spend(tokens=400, usd=2.0), usd=3.0, tokens=None) == 2
-    assert affordable(4, spent=Spend(tokens=400, usd=2.0), usd=3.0, tokens=450) == 0
-    assert affordable(4, spent=Spend(tokens=400, usd=2.0), usd=None, tokens=None) is None
-    assert affordable(4, spent=Spend(tokens=400, usd=0.0), usd=3.0, tokens=None) == 4
-    assert affordable(4, spent=Spend(tokens=500, usd=0.0), usd=None, tokens=450) == 0
+def test_the_budgets_pay_as_many_as_the_average_so_far_allows() -> None:
+    assert affordable(4, [(3.0, 2.0), (None, 400)]) == 2
+    assert affordable(4, [(3.0, 2.0), (450, 400)]) == 0
+    assert affordable(4, [(None, 2.0), (None, 400)]) is None
+    assert affordable(4, [(3.0, 0.0)]) == 4
+    assert affordable(4, [(450, 500)]) == 0
 
 
 @given(st.integers(1, 10), st.integers(1, 10**6), st.integers(1, 10**6))
 def test_what_is_affordable_fits_at_the_average(n: int, spent: int, limit: int) -> None:
-    room = affordable(n, spent=Spend(tokens=spent), usd=None, tokens=limit)
+    room = affordable(n, [(limit, spent)])
     assert room is not None
     assert room == 0 or spent + room * spent / n <= limit + 1e-6 * limit
 

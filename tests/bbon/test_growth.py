@@ -18,7 +18,6 @@ from viewer.report import render
 from viewer.report_data import load
 from vm_pool.pool import Pool
 from vm_pool.providers.fake import FakeProvider
-from vm_pool.providers.fake_desktop import FakeDesktop, Script
 
 READS = Abilities(schema=True, context_tokens=200_000)
 DONE = Reply(role="worker", text='{"thought": "", "action": "done"}', times=0, usage=Usage(calls=1, input_tokens=100))
@@ -43,14 +42,9 @@ def judging(*confidences: float | None) -> ScriptedModel:
 
 async def go(folder: Path, models: Models, heard: list[RunEvent] | None = None, **fields: Any) -> RunResult:
     resume = fields.pop("resume", False)
-    config = RunConfig(instruction="Do it", provider="fake", **{"n": 4, **fields})
-    numbers = iter(range(100))
-
-    def differs(desktop: FakeDesktop, _event: object) -> None:
-        desktop.files[f"/home/user/{next(numbers)}"] = b""
-
-    script = Script(on_event=differs)
-    async with Pool(FakeProvider(script=script), concurrency=16) as pool:
+    n = fields.pop("n", 4)
+    config = RunConfig(instruction="Do it", provider="fake", n=n, **fields)
+    async with Pool(FakeProvider(), concurrency=16) as pool:
         listener = (heard if heard is not None else []).append
         return await best_of_n.run(config, RunPaths(folder), listener=listener, models=models, pool=pool, resume=resume)
 

@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 from bbon_stage import make_step
 
 from agent_s3.types import CodeReport, Delta, FrameRef, Region, Step
@@ -12,7 +14,7 @@ def screen(name: str) -> FrameRef:
     return FrameRef(sha256=name, width=1, height=1)
 
 
-def steps(deltas: list[Delta | None], screens: str = "") -> list[Step]:
+def steps(deltas: Sequence[Delta | None], screens: str = "") -> list[Step]:
     shown = screens or "a" * len(deltas)
     return [
         make_step(i, CLICK, delta=delta, after=screen(name))
