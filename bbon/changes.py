@@ -95,13 +95,30 @@ def _renames(files: Sequence[FileChange]) -> Iterable[Rename]:
             yield Rename(old, created[digest])
 
 
+class Line(NamedTuple):
+    """A sentence and the paths that it is about."""
+
+    text: str
+    paths: tuple[str, ...]
+
+
 def words(files: Iterable[FileChange], *, limit: int = 8) -> list[str]:
     """One sentence per change, at most `limit`; the rest and the noise are counted. Foreign text is quoted."""
+    return [line.text for line in lines(files, limit=limit)]
+
+
+def lines(files: Iterable[FileChange], *, limit: int = 8) -> list[Line]:
+    """As `words`, with the paths of each sentence."""
     found = sort_out(files)
-    lines = [f"{quoted(r.old.path)} was renamed to {quoted(r.new.path)}, content unchanged" for r in found.renames]
-    lines += [_one_change(f) for f in found.others]
-    left_out = len(lines) - limit
-    return [*lines[:limit], *([f"{left_out} more files changed"] if left_out > 0 else []), *_noise_words(found.noise)]
+    told = [
+        Line(f"{quoted(r.old.path)} was renamed to {quoted(r.new.path)}, content unchanged", (r.old.path, r.new.path))
+        for r in found.renames
+    ]
+    told += [Line(_one_change(f), (f.path,)) for f in found.others]
+    rest = tuple(path for line in told[limit:] for path in line.paths)
+    more = [Line(f"{len(told) - limit} more files changed", rest)] if len(told) > limit else []
+    noise = tuple(f.path for f in found.noise)
+    return [*told[:limit], *more, *(Line(text, noise) for text in _noise_words(found.noise))]
 
 
 def _noise_words(noise: Sequence[FileChange]) -> list[str]:

@@ -77,7 +77,7 @@ def marks(events: Iterable[InputEvent]) -> tuple[Mark, ...]:
                 found.append(Mark("drag", Point(event.x, event.y), here, "drag"))
             case Scroll():
                 here = Point(event.x, event.y)
-                found.append(Mark("scroll", None, here, "scroll"))
+                found.append(Mark("scroll", None, here, _scroll_label(event)))
             case Press():
                 pressed = here
             case Release():
@@ -93,6 +93,13 @@ def _click_label(event: Click) -> str:
     words = [*(["double"] if event.count == 2 else ["triple"] if event.count == 3 else [])]
     words += [event.button] if event.button != "left" else []
     return " ".join([*words, "click"])
+
+
+def _scroll_label(event: Scroll) -> str:
+    """With the direction, which no ring shows."""
+    sides = [(event.dy, "up", "down"), (event.dx, "right", "left")]
+    words = [f"{abs(by)} {forth if by > 0 else back}" for by, forth, back in sides if by]
+    return " ".join(["scroll", *words])
 
 
 def _released(pressed: Point, here: Point) -> Mark:

@@ -59,8 +59,13 @@ def _happened(step: Step) -> bool:
     return step.action is not None and not isinstance(step.action, Done | Fail)
 
 
-def request(step: Step, computed: Sequence[Fact], views: Views | None, abilities: Abilities) -> Request:
-    """The question about one step, with pictures or, when `views` is None, in words only."""
+def request(
+    step: Step, computed: Sequence[Fact], views: Views | None, abilities: Abilities, *, read: Sequence[str] = ()
+) -> Request:
+    """The question about one step, with pictures or, when `views` is None, in words only.
+
+    `read`: what OCR read in the changed places afterwards, a quoted line each.
+    """
     system = render("narrate", pictures=views is not None, most=MOST_FACTS)
     place = views.place if views else None
     words = render(
@@ -70,6 +75,7 @@ def request(step: Step, computed: Sequence[Fact], views: Views | None, abilities
         width=views.width if views else 0,
         height=views.height if views else 0,
         measured=[fact.text for fact in computed] if views else _all_measured(step.delta, computed),
+        read=list(read),
     )
     return Request(
         messages=(Message.of("system", TextPart(system, cache=True)), _question(words, views)),

@@ -36,7 +36,8 @@ class Outcome(NamedTuple):
 
 def candidate(result: RolloutResult, told: Iterable[Fact]) -> Candidate:
     """A finished rollout as the judge sees it: facts in order of steps, the narrator's notes left out."""
-    known = sorted((fact for fact in told if fact.source != "note"), key=lambda fact: fact.step)
+    every = sorted(told, key=lambda fact: fact.step)
+    known = [fact for fact in every if fact.source != "note"]
     return Candidate(
         index=result.index,
         status=result.status,
@@ -48,6 +49,7 @@ def candidate(result: RolloutResult, told: Iterable[Fact]) -> Candidate:
         changed=_changed(result),
         idle=_idle(result),
         end_state=_end_state(result),
+        dropped=sum(fact.dropped is not None for fact in every),
     )
 
 

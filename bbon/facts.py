@@ -1,6 +1,7 @@
 """Facts that follow from a step's record by computation alone: no model, no guess, no claim of success. Pure."""
 
 from collections.abc import Iterable, Mapping
+from typing import Literal, NamedTuple
 
 from agent_s3.actions import Action, CallCodeAgent, Done, Fail
 from agent_s3.elements import READABLE
@@ -8,7 +9,7 @@ from agent_s3.types import CodeTurn, Delta, RolloutResult, Step, TreeChange
 from agent_s3.words import action_words
 from bbon import changes
 from bbon.quoting import one_line, quoted
-from bbon.types import Fact
+from bbon.types import Evidence, Fact
 
 NOTHING = "nothing visible changed"
 _TREE_SHOWN = 8
@@ -17,15 +18,30 @@ _VALUE_SHOWN = 120
 _CODE_SHOWN = 160
 _OUTPUT_SHOWN = 240
 _USER_SHOWN = 400
+_NAME_KEPT = 200
+
+
+class Told(NamedTuple):
+    """A sentence and what it rests on."""
+
+    text: str
+    evidence: tuple[Evidence, ...]
+
+
+_RECORD = (Evidence(kind="record"),)
+_OUTPUT = (Evidence(kind="output"),)
+_SCREEN = (Evidence(kind="screen"),)
+_MOST_NAMED = 8
 
 
 def of_step(step: Step) -> tuple[Fact, ...]:
     """What verifiably happened in one step, at least one fact; the first says what the agent did."""
-    sentences = list(_sentences(step))
+    told = list(_sentences(step))
     lead = _lead(step.action)
     if lead:
-        sentences[0] = f"{lead}: {sentences[0]}"
-    return tuple(Fact(step=step.index, text=_sentence(s), source="delta") for s in [*sentences, *_user(step)])
+        told[0] = told[0]._replace(text=f"{lead}: {told[0].text}")
+    told += [Told(said, _RECORD) for said in _user(step)]
+    return tuple(Fact(step=step.index, text=_sentence(one.text), source="delta", evidence=one.evidence) for one in told)
 
 
 def at_end(result: RolloutResult) -> tuple[str, ...]:
@@ -66,14 +82,14 @@ def _user(step: Step) -> list[str]:
     return [*said, f"the user {reply}"]
 
 
-def _sentences(step: Step) -> Iterable[str]:
+def _sentences(step: Step) -> Iterable[Told]:
     if isinstance(step.action, Done):
-        return ["the agent declared the task done"]
+        return [Told("the agent declared the task done", _RECORD)]
     if isinstance(step.action, Fail):
-        return ["the agent declared the task impossible"]
-    failed = [] if step.error is None else [_failure(step)]
+        return [Told("the agent declared the task impossible", _RECORD)]
+    failed = [] if step.error is None else [Told(_failure(step), _RECORD)]
     if step.delta is None:
-        return [*failed, *_code(step)] or ["what happened could not be observed"]
+        return [*failed, *_code(step)] or [Told("what happened could not be observed", _RECORD)]
     return [*failed, *_code(step), *_changes(step.delta, code_ran=step.code is not None)]
 
 
@@ -102,14 +118,15 @@ _CODE_ENDED: Mapping[str, tuple[str, ...]] = {
 """That it says it is done is its own word, and no fact."""
 
 
-def _code(step: Step) -> list[str]:
+def _code(step: Step) -> list[Told]:
     if step.code is None:
         return []
     turns = step.code.turns
     skipped = len(turns) - _TURNS_SHOWN
     note = [f"{skipped} earlier snippets are not listed"] if skipped > 0 else []
     ran = [*note, *(_turn(turn) for turn in turns[-_TURNS_SHOWN:])] or ["it ran no code"]
-    return [*ran, *_CODE_ENDED.get(step.code.ended, ())]
+    ended = [Told(line, _RECORD) for line in _CODE_ENDED.get(step.code.ended, ())]
+    return [*(Told(line, _OUTPUT) for line in ran), *ended]
 
 
 def _turn(turn: CodeTurn) -> str:
@@ -118,35 +135,52 @@ def _turn(turn: CodeTurn) -> str:
     return f"{turn.language} code {quoted(turn.code, _CODE_SHOWN)} {ended} {printed}"
 
 
-def _changes(delta: Delta, *, code_ran: bool) -> list[str]:
+def _changes(delta: Delta, *, code_ran: bool) -> list[Told]:
     if delta.empty:
-        return [NOTHING]
-    lines = [*changes.words(delta.files), *(changes.window_words(w) for w in delta.windows)]
+        return [Told(NOTHING, _SCREEN)]
+    told = [Told(line.text, _files(line.paths)) for line in changes.lines(delta.files)]
+    told += [Told(changes.window_words(w), (_named("window", w.title),)) for w in delta.windows]
     if delta.files_dropped:
-        lines.append(f"{delta.files_dropped} more files changed")
+        told.append(Told(f"{delta.files_dropped} more files changed", (Evidence(kind="file"),)))
     if delta.clipboard is not None:
-        lines.append(f"the clipboard now holds {quoted(delta.clipboard.after or '', _VALUE_SHOWN)}")
+        holds = f"the clipboard now holds {quoted(delta.clipboard.after or '', _VALUE_SHOWN)}"
+        told.append(Told(holds, (Evidence(kind="clipboard"),)))
     if delta.output is not None and not code_ran:
-        lines.append(f"code printed {quoted(delta.output, _OUTPUT_SHOWN)}")
-    lines += _tree(delta)
-    lines += _pixels(delta) if not lines else []
-    still = [] if delta.settled else ["the screen was still changing when it was looked at"]
-    return [*lines, *still] or [NOTHING if not code_ran else "nothing else visible changed"]
+        told.append(Told(f"code printed {quoted(delta.output, _OUTPUT_SHOWN)}", _OUTPUT))
+    told += _tree(delta)
+    told += _pixels(delta) if not told else []
+    still = [] if delta.settled else [Told("the screen was still changing when it was looked at", _SCREEN)]
+    return [*told, *still] or [Told(NOTHING if not code_ran else "nothing else visible changed", _SCREEN)]
 
 
-def _pixels(delta: Delta) -> list[str]:
+def _files(paths: Iterable[str]) -> tuple[Evidence, ...]:
+    return tuple(_named("file", path) for path in tuple(paths)[:_MOST_NAMED])
+
+
+def _named(kind: Literal["window", "file"], name: str) -> Evidence:
+    return Evidence(kind=kind, name=name[:_NAME_KEPT])
+
+
+def of_element(change: TreeChange) -> Evidence:
+    """The element that changed, as evidence."""
+    return Evidence(kind="tree", box=change.box, name=f"{change.role} {change.name}".strip()[:_NAME_KEPT])
+
+
+def _pixels(delta: Delta) -> list[Told]:
     if not delta.regions:
         return []
     box = delta.regions[0].box
     where = f"{box.width} x {box.height} px at ({box.x}, {box.y})"
-    return [f"only pixels changed, {delta.changed_fraction:.1%} of the screen, most of it {where}"]
+    line = f"only pixels changed, {delta.changed_fraction:.1%} of the screen, most of it {where}"
+    return [Told(line, (Evidence(kind="screen", box=box),))]
 
 
-def _tree(delta: Delta) -> list[str]:
+def _tree(delta: Delta) -> list[Told]:
     telling = [change for change in delta.tree if not _furniture(change, delta)]
     left_out = len(delta.tree) - len(telling[:_TREE_SHOWN]) + delta.tree_dropped
     more = [f"{left_out} more change{'s' if left_out > 1 else ''} of elements"] if left_out > 0 else []
-    return [*(tree_words(change) for change in telling[:_TREE_SHOWN]), *more]
+    shown = [Told(tree_words(change), (of_element(change),)) for change in telling[:_TREE_SHOWN]]
+    return [*shown, *(Told(line, (Evidence(kind="tree"),)) for line in more)]
 
 
 def _furniture(change: TreeChange, delta: Delta) -> bool:

@@ -13,15 +13,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Self
 
+from agent_s3.ocr import OcrMissing
 from agent_s3.paths import RolloutPaths
-from agent_s3.record import FrameStore, RecordError, append_line, read_lines, write_atomically
+from agent_s3.record import FrameStore, RecordError, append_line, read_lines, read_model, write_atomically
+from agent_s3.rollout_log import RolloutStart
 from agent_s3.types import FrameRef, Step
 from bbon import crop, describe, facts
+from bbon.contradictions import Measured, contradiction, support
 from bbon.describe import Views
+from bbon.reading import Reading, TextReader, lines, places, read
 from bbon.types import Fact, FactsFound, Listener
 from llm.chat import ChatModel
 from llm.errors import LLMError
-from vm_pool.types import Frame
+from vm_pool.types import Box, Frame
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +47,19 @@ class _Question:
 
     step: Step
     computed: tuple[Fact, ...]
-    marked: bytes | None
+    views: Views | None
     """None: asked in words."""
-    crop: bytes | None
-    size: tuple[int, int]
+    reading: Reading | None = None
+    """None: nothing was read from the screen."""
+    crop: Box | None = None
+
+
+@dataclass(frozen=True)
+class _Made:
+    """The pictures of a transition, and the frame that they end in."""
+
+    pictures: crop.Pictures
+    after: Frame
 
 
 class Narrator:
@@ -61,13 +74,18 @@ class Narrator:
         *,
         listener: Listener,
         named: bool = False,
+        reader: TextReader | None = None,
     ) -> None:
-        """`model` None: computed facts only. `named`: the user chose this narrator, see the module."""
+        """`model` None: computed facts only. `named`: the user chose this narrator, see the module.
+
+        `reader`: reads text for a model that sees; None: nobody does.
+        """
         self._index = index
         self._paths = paths
         self._frames = frames
         self._model = model
         self._listener = listener
+        self._reader = reader
         self._sees = model is not None and model.abilities.images
         self._reads = model is not None and not model.abilities.images and named
         self._steps: asyncio.Queue[_Transition | None] = asyncio.Queue()
@@ -126,10 +144,10 @@ class Narrator:
         if not self._due(step):
             return None
         if not self._sees:
-            return _Question(step, computed, None, None, (0, 0))
-        return None if made is None else await asyncio.to_thread(_with_pictures, step, computed, made)
+            return _Question(step, computed, None)
+        return None if made is None else await self._with_pictures(step, computed, made)
 
-    async def _pictures(self, transition: _Transition) -> crop.Pictures | None:
+    async def _pictures(self, transition: _Transition) -> _Made | None:
         step = transition.step
         if crop.place(step.events, step.delta) is None or step.before is None or step.after is None:
             return None
@@ -137,12 +155,33 @@ class Narrator:
         after = transition.after or await self._load(step.after)
         return await asyncio.to_thread(self._cut, step, before, after)
 
-    def _cut(self, step: Step, before: Frame, after: Frame) -> crop.Pictures | None:
+    async def _with_pictures(self, step: Step, computed: tuple[Fact, ...], made: _Made) -> _Question | None:
+        """Encode what the model is to see, and read what it may misread."""
+        if step.after is None:
+            return None
+        after = await self._frames.png(step.after)
+        views = await asyncio.to_thread(_views, step, made.pictures, after)
+        return _Question(step, computed, views, await self._read(step, made), made.pictures.box)
+
+    async def _read(self, step: Step, made: _Made) -> Reading | None:
+        if self._reader is None or step.delta is None:
+            return None
+        after = made.after
+        where = places(step.delta.regions, crop=made.pictures.box, width=after.width, height=after.height)
+        try:
+            return await asyncio.to_thread(read, self._reader, after, where)
+        except OcrMissing as error:
+            log.warning("rollout %d: %s", self._index, error)
+            self._reader = None
+            return None
+
+    def _cut(self, step: Step, before: Frame, after: Frame) -> _Made | None:
         made = crop.pictures(step.events, step.delta, before, after)
-        if made is not None:
-            write_atomically(self._paths.crop(step.index, "before"), crop.png(made.crop_before))
-            write_atomically(self._paths.crop(step.index, "after"), crop.png(made.crop_after))
-        return made
+        if made is None:
+            return None
+        write_atomically(self._paths.crop(step.index, "before"), crop.png(made.crop_before))
+        write_atomically(self._paths.crop(step.index, "after"), crop.png(made.crop_after))
+        return _Made(made, after)
 
     async def _load(self, ref: FrameRef) -> Frame:
         data = await self._frames.png(ref)
@@ -159,25 +198,43 @@ class Narrator:
                 self._tell((Fact(step=step, text=note, source="note"),))
 
     async def _described(self, question: _Question) -> tuple[Fact, ...]:
-        """The model's facts. Raises: errors of `llm.errors`, `RecordError`, `ValueError` for a useless reply."""
-        assert self._model is not None
-        views = await self._views(question)
-        asked = describe.request(question.step, question.computed, views, self._model.abilities)
-        completion = await self._model.complete(asked, role="narrator")
-        return describe.read_reply(question.step.index, completion.text)
+        """The model's facts, those that cannot be true as notes.
 
-    async def _views(self, question: _Question) -> Views | None:
-        step = question.step
-        if question.marked is None or step.after is None:
+        Raises: errors of `llm.errors`, `RecordError`, `ValueError` for a useless reply.
+        """
+        assert self._model is not None
+        said = lines(question.reading) if question.reading else ()
+        asked = describe.request(question.step, question.computed, question.views, self._model.abilities, read=said)
+        completion = await self._model.complete(asked, role="narrator")
+        told = describe.read_reply(question.step.index, completion.text)
+        measured = self._measured(question)
+        return told if measured is None else tuple(_checked(fact, measured) for fact in told)
+
+    def _measured(self, question: _Question) -> Measured | None:
+        step, start = question.step, self._start()
+        if step.delta is None:
             return None
-        return Views(
-            marked=question.marked,
-            after=await self._frames.png(step.after),
+        turns = step.code.turns if step.code else ()
+        return Measured(
+            delta=step.delta,
+            said=(
+                *(fact.text for fact in question.computed if any(e.kind != "screen" for e in fact.evidence)),
+                step.action.model_dump_json() if step.action else "",
+                *(text for turn in turns for text in (turn.code, turn.output)),
+            ),
+            reading=question.reading,
             crop=question.crop,
-            place=crop.place(step.events, None),
-            width=question.size[0],
-            height=question.size[1],
+            lists_windows=start is not None and start.windows is not None,
+            keeps_journal=start is not None and start.cursor is not None,
         )
+
+    def _start(self) -> RolloutStart | None:
+        """What this machine can tell at all; None: not known, and then what is missing contradicts nothing."""
+        try:
+            return read_model(self._paths.start, RolloutStart) if self._paths.start.exists() else None
+        except RecordError as error:
+            log.warning("rollout %d: %s", self._index, error)
+            return None
 
     def _tell(self, found: tuple[Fact, ...]) -> None:
         """Append facts to the narrative and tell the listener. A disk that is full costs the file, not the rollout."""
@@ -189,6 +246,21 @@ class Narrator:
         self._listener(FactsFound(rollout=self._index, facts=found))
 
 
-def _with_pictures(step: Step, computed: tuple[Fact, ...], made: crop.Pictures) -> _Question:
+def _views(step: Step, made: crop.Pictures, after: bytes) -> Views:
     """Encode what the model is to see."""
-    return _Question(step, computed, crop.jpeg(made.marked), crop.png(crop.zoomed(made.crop_after)), made.marked.size)
+    width, height = made.marked.size
+    return Views(
+        marked=crop.jpeg(made.marked),
+        after=after,
+        crop=crop.png(crop.zoomed(made.crop_after)),
+        place=crop.place(step.events, None),
+        width=width,
+        height=height,
+    )
+
+
+def _checked(fact: Fact, measured: Measured) -> Fact:
+    """The fact with what it rests on; as a note when it cannot be true."""
+    if reason := contradiction(fact.text, measured):
+        return fact.model_copy(update={"source": "note", "dropped": reason})
+    return fact.model_copy(update={"evidence": support(fact.text, measured)})

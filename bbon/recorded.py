@@ -18,7 +18,18 @@ from agent_s3.record import read_model, write_model
 from agent_s3.risks import SHIPPED
 from bbon.types import RecordedConfig, RunConfig
 
-_DISTRIBUTIONS = ("agent-s3", "anthropic", "httpx2", "jinja2", "numpy", "openai", "pillow", "pydantic", "xllamacpp")
+_DISTRIBUTIONS = (
+    "agent-s3",
+    "anthropic",
+    "httpx2",
+    "jinja2",
+    "numpy",
+    "openai",
+    "pillow",
+    "pydantic",
+    "tesserocr",
+    "xllamacpp",
+)
 _PACKAGES = ("agent_s3", "bbon", "benchmarks", "llm", "tools", "vm_pool")
 _GIT_S = 10.0
 _HERE = Path(__file__).resolve().parent.parent

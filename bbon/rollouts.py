@@ -18,6 +18,7 @@ from bbon.evidence import COMPARABLE
 from bbon.hopeless import hopeless
 from bbon.models import worker_temperature
 from bbon.narrator import Narrator
+from bbon.reading import installed_reader
 from bbon.session import Kept, Session
 from bbon.types import Asked, RolloutBegan, RolloutOver, StepTaken
 from vm_pool.errors import ConfigError, MachineError, MachineLost, VMPoolError
@@ -166,6 +167,7 @@ def _narrator(session: Session, index: int) -> Narrator:
         session.models.narrator,
         listener=session.listener,
         named=session.config.narrator is not None,
+        reader=installed_reader(),
     )
 
 

@@ -10,6 +10,7 @@ from agent_s3.risks import RiskRules
 from agent_s3.settings import ReflectionPolicy
 from agent_s3.types import SCHEMA_VERSION, ApprovalPolicy, FrameRef, RolloutResult, Step
 from llm.chat import Usage
+from vm_pool.types import Box
 
 ObservationMode = Literal["screenshot", "a11y", "screenshot+a11y"]
 
@@ -119,6 +120,18 @@ class RecordedConfig(RunConfig):
         return RunConfig.model_validate({name: getattr(self, name) for name in RunConfig.model_fields})
 
 
+class Evidence(Frozen):
+    """What a fact rests on. Names are as they were measured: foreign text."""
+
+    kind: Literal["record", "screen", "text", "tree", "window", "file", "clipboard", "output"]
+    """`record`: the step itself, e.g. that its action failed. `screen`: pixels. `text`: words read from the screen by
+    OCR. `tree`: an element of the accessibility tree. `output`: of code."""
+    box: Box | None = None
+    """Where on the screen, in its pixels; None: nowhere, or not known."""
+    name: str = Field(default="", max_length=500)
+    """Path of the file, title of the window, role and name of the element, or the words that were read."""
+
+
 class Fact(Frozen):
     """One thing that was seen to happen at one step."""
 
@@ -129,6 +142,10 @@ class Fact(Frozen):
     source: Literal["delta", "model", "note"]
     """`delta`: computed. `model`: a language model described the pictures or the changes. `note`: about the narration
     itself, e.g. that the model failed; the judge does not see it."""
+    evidence: tuple[Evidence, ...] = ()
+    """What it rests on; empty in notes and in records of versions that did not say."""
+    dropped: str | None = None
+    """Of a note: a model told this, and why it is not believed. None: not dropped. See `bbon.contradictions`."""
 
 
 class Candidate(Frozen):
@@ -149,6 +166,8 @@ class Candidate(Frozen):
     """True: it ended exactly as it started, on the same screen, and did not say that the task is impossible."""
     end_state: str | None = None
     """Equal for candidates whose ends cannot be told apart; None: it equals no other."""
+    dropped: int = 0
+    """How many facts of its narrator were dropped because they contradicted what was measured."""
 
 
 class Citation(Frozen):

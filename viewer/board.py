@@ -119,7 +119,7 @@ def _next_row(row: Row, event: RunEvent) -> Row:
         case Asked():
             return replace(row, action=plain(f"asks: {event.question}"))
         case FactsFound():
-            return replace(row, facts=(*row.facts, *event.facts))
+            return replace(row, facts=(*row.facts, *(fact for fact in event.facts if fact.dropped is None)))
         case RolloutOver():
             return _over(row, event.result)
         case _:

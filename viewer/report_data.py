@@ -66,6 +66,11 @@ class RolloutRecord:
             return self.result.last
         return next((ref for step in reversed(self.steps) for ref in (step.after, step.before) if ref), None)
 
+    @property
+    def dropped(self) -> int:
+        """How many facts of the narrator contradicted what was measured."""
+        return sum(fact.dropped is not None for fact in self.facts)
+
     def facts_of(self, step: int) -> tuple[Fact, ...]:
         return tuple(fact for fact in self.facts if fact.step == step)
 
@@ -102,7 +107,8 @@ class RunRecord:
     def cited(self, citation: Citation) -> str:
         """The facts of a cited step, as text."""
         rollout = next((r for r in self.rollouts if r.index == citation.candidate), None)
-        return " ".join(fact.text for fact in rollout.facts_of(citation.step)) if rollout else ""
+        facts = rollout.facts_of(citation.step) if rollout else ()
+        return " ".join(fact.text for fact in facts if fact.dropped is None)
 
 
 def load(paths: RunPaths) -> RunRecord:

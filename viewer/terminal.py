@@ -12,6 +12,7 @@ from rich.text import Text
 
 from bbon.types import (
     Asked,
+    Fact,
     FactsFound,
     Judged,
     PhaseBegan,
@@ -104,7 +105,7 @@ def event_lines(event: RunEvent) -> list[str]:
         case StepTaken():
             return [f"rollout {event.rollout} step {event.step.index}: {step_words(event.step)}"]
         case FactsFound():
-            return [f"rollout {event.rollout} step {fact.step}: {plain(fact.text)}" for fact in event.facts]
+            return [f"rollout {event.rollout} step {fact.step}: {_fact_words(fact)}" for fact in event.facts]
         case RolloutOver(result=result):
             words = f"{STATE_WORDS[result.status]} after {result.steps} steps: {result.reason}"
             return [plain(f"rollout {result.index}: {words}")]
@@ -121,6 +122,10 @@ def promotion_lines(event: Promoted) -> list[str]:
     token = f", with the token in {made.token_file}" if made.token_file else ""
     until = f"until {made.until.astimezone():%H:%M:%S}, Ctrl-C, or agent-s3 pool release {made.machine_id}"
     return [plain(f"the desktop of rollout {event.rollout} is up{where}{token}"), plain(until)]
+
+
+def _fact_words(fact: Fact) -> str:
+    return plain(fact.text if fact.dropped is None else f"dropped, as {fact.dropped}: {fact.text}")
 
 
 def headline(verdict: Verdict) -> str:

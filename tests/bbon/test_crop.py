@@ -22,7 +22,7 @@ def test_marks_come_from_the_events_that_were_sent() -> None:
     assert crop.marks(events) == (
         Mark("click", None, Point(5, 6), "double click"),
         Mark("drag", Point(1, 2), Point(30, 40), "drag"),
-        Mark("scroll", None, Point(7, 8), "scroll"),
+        Mark("scroll", None, Point(7, 8), "scroll 3 down"),
     )
 
 

@@ -18,6 +18,7 @@ from agent_s3.types import (
     WindowChange,
 )
 from bbon import facts
+from bbon.types import Evidence
 from vm_pool.types import Box, FileChange
 
 
@@ -75,6 +76,29 @@ def test_every_kind_of_evidence_becomes_a_sentence() -> None:
         "2 more changes of elements.",
         "The screen was still changing when it was looked at.",
     ]
+
+
+def test_every_fact_says_what_it_rests_on() -> None:
+    delta = Delta(
+        regions=(Region(box=BOX, changed_pixels=12),),
+        tree=(TreeChange(kind="added", role="label", name="Saved", box=BOX),),
+        windows=(WindowChange(kind="opened", title="Save as", app="Mousepad"),),
+        files=(FileChange(path="/home/user/a", kind="deleted", size_before=1),),
+        clipboard=ClipboardChange(before=None, after="copied"),
+        output="42",
+    )
+    rests = [[(one.kind, one.name) for one in fact.evidence] for fact in facts.of_step(step(SAVE, delta=delta))]
+    assert rests == [
+        [("file", "/home/user/a")],
+        [("window", "Save as")],
+        [("clipboard", "")],
+        [("output", "")],
+        [("tree", "label Saved")],
+    ]
+    (pixels,) = facts.of_step(step(SAVE, delta=Delta(regions=(Region(box=BOX, changed_pixels=12),))))
+    assert pixels.evidence == (Evidence(kind="screen", box=BOX),)
+    failed = facts.of_step(step(SAVE, error=StepError(kind="not_found", message="no"), delta=Delta()))
+    assert [one.kind for fact in failed for one in fact.evidence] == ["record", "screen"]
 
 
 def test_of_a_new_window_the_words_are_told_and_the_furniture_is_counted() -> None:

@@ -1,20 +1,27 @@
 import asyncio
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from bbon_stage import make_frame, make_step
 
+from agent_s3.ocr import OcrMissing, Word
 from agent_s3.paths import RunPaths
-from agent_s3.record import FrameStore, append_line, read_lines
-from agent_s3.types import Delta, Region, Step, TreeChange
+from agent_s3.record import FrameStore, append_line, read_lines, write_model
+from agent_s3.rollout_log import RolloutStart
+from agent_s3.types import Delta, Region, RolloutResult, Step, TreeChange
+from bbon.evidence import candidate
 from bbon.narrator import Narrator
+from bbon.reading import WrittenReader
 from bbon.types import Fact, FactsFound, RunEvent, nobody
 from llm.chat import Abilities, Completion, ImagePart, Request, Usage
 from llm.errors import Unavailable
 from llm.scripted import Reply, ScriptedModel
 from vm_pool.events import Click, Text
-from vm_pool.types import Box, FileChange
+from vm_pool.types import Box, FileChange, Frame
+
+WHEN = datetime(2026, 1, 1, tzinfo=UTC)
 
 SAVE = {"action": "click", "element_description": "Save"}
 CHANGED = Delta(regions=(Region(box=Box(x=10, y=10, width=50, height=20), changed_pixels=900),))
@@ -171,3 +178,66 @@ async def test_a_cancelled_narrator_stops_at_once(paths: RunPaths, frames: Frame
 
 def test_the_record_of_a_fact_is_plain_json() -> None:
     assert json.loads(Fact(step=1, text="x", source="note").model_dump_json())["source"] == "note"
+
+
+def read_words(*texts: str) -> WrittenReader:
+    return WrittenReader(Word(t, Box(x=12 + 40 * i, y=12, width=30, height=12), 0.9) for i, t in enumerate(texts))
+
+
+async def test_numbers_read_from_the_changed_places_are_given_to_the_narrator(
+    paths: RunPaths, frames: FrameStore
+) -> None:
+    model = ScriptedModel([SEEN])
+    narrator = Narrator(0, paths.rollout(0), frames, model, listener=nobody, reader=read_words("Total:", "-12"))
+    await narrate(narrator, clicked(frames, delta=CHANGED))
+    assert '<read>\n- "Total: -12"\n</read>' in _words(model.asked[0][1])
+    (fact,) = [fact for fact in told(paths) if fact.source == "model"]
+    assert [(one.kind, one.name) for one in fact.evidence] == [("screen", ""), ("text", "-12")]
+
+
+async def test_without_a_reader_nothing_is_said_to_be_read(paths: RunPaths, frames: FrameStore) -> None:
+    model = ScriptedModel([SEEN])
+    await narrate(Narrator(0, paths.rollout(0), frames, model, listener=nobody), clicked(frames, delta=CHANGED))
+    assert "<read>" not in _words(model.asked[0][1])
+
+
+async def test_a_fact_that_contradicts_what_was_measured_is_dropped_counted_and_kept_as_a_note(
+    paths: RunPaths, frames: FrameStore
+) -> None:
+    said = '{"facts": ["The number now reads 12.", "Nothing changed.", "The number has a minus sign."]}'
+    model = ScriptedModel([Reply(role="narrator", text=said)])
+    narrator = Narrator(0, paths.rollout(0), frames, model, listener=nobody, reader=read_words("-12"))
+    await narrate(narrator, clicked(frames, delta=CHANGED))
+    dropped = [fact for fact in told(paths) if fact.dropped is not None]
+    assert [(fact.source, fact.text) for fact in dropped] == [
+        ("note", "The number now reads 12."),
+        ("note", "Nothing changed."),
+    ]
+    result = RolloutResult(index=0, status="done", reason="", steps=1, seconds=1.0)
+    shown = candidate(result, told(paths))
+    assert shown.dropped == 2
+    assert [fact.text for fact in shown.facts if fact.source == "model"] == ["The number has a minus sign."]
+
+
+async def test_absence_contradicts_only_where_the_machine_keeps_a_list(paths: RunPaths, frames: FrameStore) -> None:
+    said = Reply(role="narrator", times=0, text='{"facts": ["The file gone.txt was deleted."]}')
+    start = RolloutStart(attempt=1, started_at=WHEN, first=None, windows=None, cursor=None)
+    for index, known in enumerate((start, start.model_copy(update={"cursor": "c"}))):
+        mine = paths.rollout(index)
+        write_model(mine.start, known)
+        narrator = Narrator(index, mine, frames, ScriptedModel([said]), listener=nobody)
+        await narrate(narrator, clicked(frames, delta=CHANGED))
+        kept = [fact for fact in read_lines(mine.narrative, Fact) if fact.source == "model"]
+        assert len(kept) == (1 if known.cursor is None else 0)
+
+
+class Blind:
+    def read(self, frame: Frame, region: Box) -> list[Word]:
+        raise OcrMissing("Tesseract's English data is not installed")
+
+
+async def test_a_reader_that_is_not_installed_costs_only_the_reading(paths: RunPaths, frames: FrameStore) -> None:
+    model = ScriptedModel([SEEN])
+    narrator = Narrator(0, paths.rollout(0), frames, model, listener=nobody, reader=Blind())
+    await narrate(narrator, clicked(frames, 0, delta=CHANGED), clicked(frames, 1, delta=CHANGED))
+    assert sum(fact.source == "model" for fact in told(paths)) == 2

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from agent_s3.paths import RunPaths
-from agent_s3.record import RecordError
+from agent_s3.record import RecordError, append_line
+from bbon.types import Evidence, Fact
 from viewer.report import write
+from vm_pool.types import Box
 
 
 def page(paths: RunPaths) -> str:
@@ -23,6 +25,23 @@ def test_the_verdict_its_reasons_and_the_cited_steps_are_on_the_page(golden_run:
     assert "left its content alone" in text
     assert 'href="#r1-s1"' in text
     assert 'id="r1-s1"' in text
+
+
+def test_dropped_facts_are_counted_marked_and_not_quoted_as_evidence(golden_run: RunPaths) -> None:
+    narrative = golden_run.rollout(1).narrative
+    false = Fact(step=1, text="The title reads 12.", source="note", dropped="it says 12, and what stands there is -12")
+    seen = Evidence(kind="tree", box=Box(x=1, y=2, width=3, height=4), name="label Saved")
+    for fact in (false, Fact(step=1, text="The label appeared.", source="delta", evidence=(seen,))):
+        append_line(narrative, fact)
+
+    text = page(golden_run)
+
+    assert "facts, 1 dropped" in text
+    assert "<b>dropped:</b> it says 12" in text
+    assert ">tree</small>" in text
+    cited = text[text.index("What the judge relied on") : text.index("How it was decided")]
+    assert "The label appeared." in cited
+    assert "The title reads 12." not in cited
 
 
 def test_every_link_inside_the_page_leads_somewhere(golden_run: RunPaths) -> None:
