@@ -58,7 +58,8 @@ async def measure(
     """`{"provider", "image", "metrics", "ratios"}`; times in ms, for a screen of 1920x1080.
 
     `step_own_ms` is all of a step but the waiting for a quiet screen, and the phases that it is made of follow it.
-    `transition_ms` is marking and cropping one transition, without a file being written. The ratio
+    `transition_ms` is marking and cropping one transition, without a file being written; `evidence_ms` is that and the
+    delta of the same step. The ratio
     `scrot_over_frame` says how much longer a screenshot takes by the usual tool in the desktop, in this same run.
     Raises: `GuestError` when the rollout does not go as written; what the provider raises.
     """
@@ -69,7 +70,9 @@ async def measure(
         transitions = await _rollout(machine, plan.steps + 1)
         on_note("screenshots")
         samples = _of_steps([step for step, _, _ in transitions[1:-1]])
-        samples["transition_ms"] = [took for took in map(_transition_ms, transitions[1:-1]) if took is not None]
+        drawn = [(step, _transition_ms((step, before, after))) for step, before, after in transitions[1:-1]]
+        samples["transition_ms"] = [took for _, took in drawn if took is not None]
+        samples["evidence_ms"] = [took + _delta_ms(step) for step, took in drawn if took is not None]
         samples["frame_client_ms"] = [await _frame_ms(machine) for _ in range(plan.screenshots)]
         samples["scrot_ms"] = [await _scrot_ms(machine) for _ in range(plan.screenshots)]
     report = as_report(provider.name, image, samples)
@@ -126,6 +129,10 @@ def _transition_ms(transition: Transition) -> float | None:
     begin = time.perf_counter()
     made = crop.pictures(step.events, step.delta, before, after)
     return None if made is None else _ms_since(begin)
+
+
+def _delta_ms(step: Step) -> float:
+    return step.seconds.get("delta", 0.0) * 1000
 
 
 async def _frame_ms(machine: Machine) -> float:

@@ -16,11 +16,12 @@ async def test_every_phase_of_the_steps_of_a_written_rollout_is_measured() -> No
     assert isinstance(metrics, dict)
     phases = {"act", "decide", "delta", "ground", "observe", "record", "reflect"}
     assert set(metrics) == {
-        f"{name}_ms" for name in phases | {"step_own", "settle", "transition", "frame_client", "scrot"}
+        f"{name}_ms" for name in phases | {"step_own", "settle", "transition", "evidence", "frame_client", "scrot"}
     }
     assert {metrics[f"{phase}_ms"]["n"] for phase in phases} == {5}
     assert metrics["step_own_ms"]["max"] >= max(metrics[f"{phase}_ms"]["max"] for phase in phases)
-    assert metrics["transition_ms"]["n"] >= 2
+    assert metrics["transition_ms"]["n"] == metrics["evidence_ms"]["n"] >= 2
+    assert metrics["evidence_ms"]["p50"] > metrics["transition_ms"]["min"]
     ratios = report["ratios"]
     assert isinstance(ratios, dict)
     assert ratios["scrot_over_frame"] > 1

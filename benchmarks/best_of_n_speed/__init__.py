@@ -1,0 +1,5 @@
+"""What N rollouts side by side cost in wall time, against one: whole runs on real desktops, models are slow scripts."""
+
+from benchmarks.best_of_n_speed.measure import Plan, measure
+
+__all__ = ["Plan", "measure"]
