@@ -9,6 +9,7 @@ from bbon.types import RunConfig
 from llm.budget import Budget, Ledger, Metered, Spend
 from llm.chat import ChatModel
 from llm.errors import ConfigError
+from llm.limits import Limits
 from llm.pricing import Price
 from llm.registry import open_model, parse_spec, price_of
 from llm.settings import Settings
@@ -45,7 +46,7 @@ async def opened(config: RunConfig, given: Models | None) -> AsyncGenerator[Mode
     if given is not None:
         yield given
         return
-    settings = Settings()
+    settings = settings_of(config)
     async with AsyncExitStack() as stack:
         first, *others = models_of(config.model)
         narrator, judge = config.narrator or first, config.judge or first
@@ -55,6 +56,11 @@ async def opened(config: RunConfig, given: Models | None) -> AsyncGenerator[Mode
                 known[spec] = open_model(spec, settings=settings)
                 stack.push_async_callback(known[spec].aclose)
         yield Models(known[first], known[narrator], known[judge], tuple(known[spec] for spec in others))
+
+
+def settings_of(config: RunConfig) -> Settings:
+    """Places enough that no rollout waits for another: each asks as its worker and, beside that, as its narrator."""
+    return Settings(limits=Limits(least=2 * max(config.n, config.max_n or 0)))
 
 
 def budget_of(config: RunConfig, ledger: Ledger, forfeited: Spend) -> Budget:

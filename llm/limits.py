@@ -10,14 +10,20 @@ OTHER = 8
 
 
 class Limits:
-    """One semaphore per provider and event loop, shared by all models of a run."""
+    """One semaphore per provider and event loop, shared by all models of a run.
 
-    def __init__(self, most: Mapping[str, int] | None = None) -> None:
-        self._most = {**DEFAULT_LIMITS, **(most or {})}
+    `most`: other limits than the usual ones. `least`: no provider elsewhere is given fewer places, for runs whose
+    conversations would else wait for each other; `local` has the slots of its server whatever this says.
+    """
+
+    def __init__(self, most: Mapping[str, int] | None = None, *, least: int = 0) -> None:
+        usual = {name: places if name == "local" else max(places, least) for name, places in DEFAULT_LIMITS.items()}
+        self._most = {**usual, **(most or {})}
+        self._other = max(OTHER, least)
         self._semaphores: dict[tuple[str, asyncio.AbstractEventLoop], asyncio.Semaphore] = {}
 
     def most(self, provider: str) -> int:
-        return self._most.get(provider, OTHER)
+        return self._most.get(provider, self._other)
 
     @asynccontextmanager
     async def slot(self, provider: str) -> AsyncGenerator[None]:

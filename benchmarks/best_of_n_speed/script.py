@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections.abc import Callable
 from typing import Any
 
 from bbon.models import Models
@@ -13,6 +14,7 @@ NOTES = "Documents/notes.txt"
 """The document, below the desktop's home."""
 SEES = Abilities(images=True, schema=True, context_tokens=1_000_000)
 _SAVE: dict[str, Any] = {"action": "hotkey", "keys": ["ctrl", "s"]}
+_IDLE: dict[str, Any] = {"action": "hotkey", "keys": ["shift"]}
 _EDITS: tuple[dict[str, Any], ...] = (
     {"action": "hotkey", "keys": ["ctrl", "end"]},
     {"action": "click", "element_description": "Edit"},
@@ -37,6 +39,16 @@ def actions(number: int, steps: int) -> list[dict[str, Any]]:
 
 def models(steps: int, latency_s: float) -> Models:
     """Worker, narrator and judge that each answer after `latency_s`, however many are asked at once."""
+    return _models(lambda number, turn: actions(number, steps)[turn], latency_s)
+
+
+def idle_models(latency_s: float, *, working: int) -> Models:
+    """As `models`, but all rollouts after the first `working` ones only press a key that changes nothing."""
+    return _models(lambda number, turn: actions(number, 3)[turn] if number < working else _IDLE, latency_s)
+
+
+def _models(act: Callable[[int, int], dict[str, Any]], latency_s: float) -> Models:
+    """`act`: what a rollout, by its number, does at its turn."""
     numbers = itertools.count()
 
     def decide(request: Request, role: str) -> Reply | None:
@@ -44,8 +56,7 @@ def models(steps: int, latency_s: float) -> Models:
             return None
         turn = sum(message.role == "assistant" for message in request.messages)
         number = _number_of(request) if turn else next(numbers)
-        action = actions(number, steps)[turn]
-        text = json.dumps({"thought": f"I am number {number}.", **action})
+        text = json.dumps({"thought": f"I am number {number}.", **act(number, turn)})
         return Reply(text=text, delay_s=latency_s, usage=_USAGE)
 
     def say(role: str, text: str) -> Reply:

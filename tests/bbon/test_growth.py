@@ -9,7 +9,7 @@ from agent_s3.paths import RunPaths
 from agent_s3.record import read_model
 from agent_s3.types import RolloutResult
 from bbon import best_of_n
-from bbon.models import Models
+from bbon.models import Models, settings_of
 from bbon.state import RunState
 from bbon.types import PhaseBegan, RolloutBegan, RunConfig, RunEvent, RunResult, Verdict
 from llm.chat import Abilities, Completion, Request, Usage
@@ -122,6 +122,12 @@ async def test_a_mixture_gives_each_rollout_its_model_and_the_record_says_which(
     assert began == {rollout.index: rollout.model for rollout in result.rollouts}
     recorded = read_model(RunPaths(tmp_path / "run").rollout(1).result, RolloutResult)
     assert recorded.model == "scripted:other"
+
+
+def test_no_rollout_waits_for_another_at_a_provider() -> None:
+    settings = settings_of(RunConfig(instruction="Do it", n=4, max_n=10))
+    assert settings.limits.most("anthropic") >= 20
+    assert settings.limits.most("local") == 4
 
 
 async def test_the_models_of_a_mixture_are_opened_from_its_spec(tmp_path: Path) -> None:

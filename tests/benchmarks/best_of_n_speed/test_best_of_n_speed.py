@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.best_of_n_speed import Plan, measure
+from benchmarks.best_of_n_speed import Plan, measure, measure_stopping
 from benchmarks.best_of_n_speed.script import actions
 from vm_pool.errors import GuestError
 from vm_pool.providers import make_provider
@@ -29,6 +29,14 @@ async def test_whole_runs_are_measured_and_compared_with_the_smallest() -> None:
         assert found["rollouts_s"]["p50"] >= 4 * 0.1
     assert report["ratios"]["wall(1)/wall(1)"] == 1.0
     assert report["ratios"]["wall(2)/wall(1)"] > 0
+
+
+@pytest.mark.desktop
+async def test_stopping_rollouts_without_hope_saves_their_calls_and_not_the_winner() -> None:
+    found = await measure_stopping(make_provider("sandbox"), "slim", latency_s=0.1)
+    assert (found["off"]["stopped"], found["on"]["stopped"]) == (0, 3)
+    assert found["off"]["steps"] == 4 + 3 * 15
+    assert found["on"]["worker_calls"] < found["off"]["worker_calls"]
 
 
 async def test_a_run_that_does_not_go_as_written_is_no_measurement() -> None:
