@@ -114,9 +114,14 @@ def share_out(needs: Mapping[int, int], limit: int) -> dict[int, int]:
 
 
 def _lines(one: Candidate) -> Told:
-    numbered = tuple(f"step {fact.step + 1}: {one_line(fact.text, _LINE)}" for fact in one.facts)
+    numbered = tuple(f"step {fact.step + 1}{_mark(fact)}: {one_line(fact.text, _LINE)}" for fact in one.facts)
     changed = tuple(one_line(line, _LINE) for line in one.changes)
     return Told(COMPARABLE.get(one.status, one_line(one.status, 80)), changed, numbered)
+
+
+def _mark(fact: Fact) -> str:
+    """What was described by a model weighs less than what was measured, and the prompt says so."""
+    return " (seen)" if fact.source == "model" else ""
 
 
 def _cost(line: str) -> int:

@@ -72,6 +72,12 @@ def test_files_that_were_not_hashed_equal_nothing() -> None:
     assert groups(result(0, files=(huge,)), result(1, files=(huge,))) == [(0,), (1,)]
 
 
+def test_what_a_model_saw_is_marked_and_what_was_measured_is_not() -> None:
+    facts = (Fact(step=0, text="A file came.", source="delta"), Fact(step=1, text="It reads 3.", source="model"))
+    one = Candidate(index=0, status="done", facts=facts, first=None, last=None, steps=2)
+    assert evidence.told([one], 1_000)[0].facts == ("step 1: A file came.", "step 2 (seen): It reads 3.")
+
+
 @given(st.dictionaries(st.integers(0, 30), st.integers(0, 5000), min_size=1, max_size=10), st.integers(0, 20_000))
 def test_a_limit_is_shared_evenly_and_never_passed(needs: dict[int, int], limit: int) -> None:
     shares = evidence.share_out(needs, limit)
