@@ -21,6 +21,7 @@ from agent_s3.types import FrameRef, Step
 from bbon import crop, describe, facts
 from bbon.contradictions import Measured, contradiction, support
 from bbon.describe import Views
+from bbon.patience import patiently
 from bbon.reading import Reading, TextReader, lines, places, read
 from bbon.types import Fact, FactsFound, Listener
 from llm.chat import ChatModel
@@ -153,14 +154,14 @@ class Narrator:
             return None
         before = transition.before or await self._load(step.before)
         after = transition.after or await self._load(step.after)
-        return await asyncio.to_thread(self._cut, step, before, after)
+        return await patiently(self._cut, step, before, after)
 
     async def _with_pictures(self, step: Step, computed: tuple[Fact, ...], made: _Made) -> _Question | None:
         """Encode what the model is to see, and read what it may misread."""
         if step.after is None:
             return None
         after = await self._frames.png(step.after)
-        views = await asyncio.to_thread(_views, step, made.pictures, after)
+        views = await patiently(_views, step, made.pictures, after)
         return _Question(step, computed, views, await self._read(step, made), made.pictures.box)
 
     async def _read(self, step: Step, made: _Made) -> Reading | None:
@@ -169,7 +170,7 @@ class Narrator:
         after = made.after
         where = places(step.delta.regions, crop=made.pictures.box, width=after.width, height=after.height)
         try:
-            return await asyncio.to_thread(read, self._reader, after, where)
+            return await patiently(read, self._reader, after, where)
         except OcrMissing as error:
             log.warning("rollout %d: %s", self._index, error)
             self._reader = None
@@ -185,7 +186,7 @@ class Narrator:
 
     async def _load(self, ref: FrameRef) -> Frame:
         data = await self._frames.png(ref)
-        return await asyncio.to_thread(Frame.from_image_file, data, taken_at=0.0)
+        return await patiently(Frame.from_image_file, data, taken_at=0.0)
 
     async def _ask(self) -> None:
         while (question := await self._questions.get()) is not None:

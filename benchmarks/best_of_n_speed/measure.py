@@ -1,7 +1,8 @@
 """Runs best-of-N for several N, one after the other, and compares their wall times."""
 
-import logging
+import os
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -17,8 +18,6 @@ from benchmarks.pool_speed.samples import summarise
 from vm_pool.errors import GuestError
 from vm_pool.pool import Pool
 from vm_pool.provider import Provider
-
-log = logging.getLogger(__name__)
 
 WAITING = frozenset({"decide", "reflect", "settle"})
 """Phases of a step in which it waits for a model or for the screen."""
@@ -47,7 +46,10 @@ async def measure(
     """`{"provider", "image", "plan", "runs", "ratios"}`: by N the wall time of a whole run in s, and of its phases.
 
     `ratios` are wall(N) over wall(smallest N), of the middle values. `step_own_ms` is what a step took beside the
-    model and the settling. Raises: `GuestError` when a run does not go as written; what the provider raises.
+    model and the settling, `cpu_s` processor time of this process alone, and `load` the load average of the host at
+    the end: figures of a busy host say more about that than about us.
+
+    Raises: `GuestError` when a run does not go as written; what the provider raises.
     """
     plan = plan or Plan()
     if plan.warm:
@@ -66,6 +68,7 @@ async def measure(
 
 async def _one(provider: Provider, image: str, n: int, plan: Plan) -> dict[str, float]:
     """One whole run; seconds by phase, and milliseconds of a step."""
+    began = time.process_time()
     config = RunConfig(instruction="Add a line to notes.txt", n=n, image=image, max_steps=plan.steps + 1)
     with tempfile.TemporaryDirectory(prefix="best-of-n-speed-") as folder:
         paths = RunPaths(Path(folder) / "run")
@@ -76,7 +79,12 @@ async def _one(provider: Provider, image: str, n: int, plan: Plan) -> dict[str, 
         steps = [step for index in range(n) for step in read_lines(paths.rollout(index).trajectory, Step)]
         _check(result, steps, plan)
     seconds = {f"{name}_s": result.seconds.get(name, 0.0) for name in (*PHASES, "total")}
-    return seconds | {"step_own_ms": median(map(_own_ms, steps)), "settle_ms": median(map(_settle_ms, steps))}
+    return seconds | {
+        "cpu_s": time.process_time() - began,
+        "load": os.getloadavg()[0],
+        "step_own_ms": median(map(_own_ms, steps)),
+        "settle_ms": median(map(_settle_ms, steps)),
+    }
 
 
 def _check(result: RunResult, steps: Sequence[Step], plan: Plan) -> None:
