@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import hypothesis
 import pytest
 
 from agent_s3 import ocr
@@ -24,6 +25,9 @@ from vm_pool.disk import delete_tree
 from vm_pool.errors import VMPoolError
 from vm_pool.host import Check, checks
 from vm_pool.providers.vm_places import INSTALL
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine breaks no property
+hypothesis.settings.load_profile("untimed")
 
 # --- state ---------------------------------------------------------------------------------------------------------
 
