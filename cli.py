@@ -219,6 +219,65 @@ def replay(
     raise typer.Exit(replays.show(paths, provider, rollout, as_json=as_json))
 
 
+@app.command("judge")
+def judge_recorded(
+    ctx: typer.Context,
+    folders: flags.Recorded,
+    judge: flags.Judges = None,
+    evidence: flags.Evidence = None,
+    model: flags.JudgeModels = None,
+    narrator: flags.EvidenceModel = None,
+    votes: flags.Votes = 3,
+    sizes: flags.Sizes = "2-10",
+    subsets: flags.Subsets = 1,
+    examples: flags.Examples = None,
+    concurrency: flags.CasesAtOnce = 4,
+    budget_usd: flags.BudgetUsd = None,
+    budget_tokens: flags.BudgetTokens = None,
+    seed: flags.Seed = 0,
+    out: flags.LabOut = None,
+    results: flags.ResultsOut = None,
+    as_json: flags.AsJson = False,
+) -> None:
+    """Judge recorded rollouts again, by any judge on any evidence, and say how often each is right."""
+    from viewer import judge_orders, judge_page
+    from viewer.console import for_progress, for_results
+    from viewer.judge_table import print_lab
+    from viewer.signals import run_until_signal
+
+    services: Services = ctx.obj
+    target = judge_orders.out_folder(out, folders)
+    options = {
+        "folders": judge_orders.existing(folders),
+        "out": target,
+        "judges": tuple(judge or ["mcq"]),
+        "evidence": tuple(evidence or ["narratives"]),
+        "models": tuple(model or ["local"]),
+        "narrator": narrator,
+        "votes": votes,
+        "sizes": judge_orders.parse_sizes(sizes),
+        "subsets": subsets,
+        "seed": seed,
+        "concurrency": concurrency,
+        "budget_usd": budget_usd,
+        "budget_tokens": budget_tokens,
+        "examples": examples,
+    }
+    progress = for_progress()
+    report = run_until_signal(_judged(services, options, results=results, note=progress.print))
+    judge_page.write(target / "lab.html", report)
+    if as_json:
+        typer.echo(json.dumps(report, indent=2))
+    else:
+        print_lab(for_results(), report, target)
+    raise typer.Exit(WINNER if judge_orders.answered(report) else BREAKDOWN)
+
+
+async def _judged(services: Services, options: Mapping[str, Any], **more: Any) -> Mapping[str, Any]:
+    """The laboratory's report as JSON."""
+    return (await services.judge(options, **more)).model_dump(mode="json")
+
+
 @models.command("pull")
 def model_pull(name: flags.EmbeddedModel = "local") -> None:
     """Fetch the embedded language model, checked by sha256; goes on where an earlier pull stopped."""
@@ -293,6 +352,32 @@ def bench_mini(
     else:
         _print_bench(result)
     raise typer.Exit(WINNER if result.table.single.tasks else BREAKDOWN)
+
+
+@bench.command("pack")
+def bench_pack(
+    folders: flags.BenchFolders,
+    out: flags.PackOut,
+    width: flags.PackWidth = 960,
+    colours: flags.PackColours = 48,
+    limit_mb: flags.PackLimit = 60.0,
+    as_json: flags.AsJson = False,
+) -> None:
+    """Trim benchmark folders into a set of recorded rollouts to ship: what agent-s3 judge needs, and no more."""
+    from benchmarks.errors import BenchmarkError
+    from benchmarks.judge_lab.pack import Trim, pack
+    from viewer.faults import UserMistake
+
+    try:
+        packed = pack(folders, out, Trim(width=width, colours=colours), limit_mb=limit_mb)
+    except BenchmarkError as error:
+        raise UserMistake(str(error)) from error
+    if as_json:
+        typer.echo(packed.model_dump_json(indent=2))
+        return
+    for fault in packed.faults:
+        typer.echo(fault, err=True)
+    typer.echo(f"{packed.tasks} tasks, {packed.rollouts} rollouts, {packed.frames} frames, {packed.mb} MB in {out}")
 
 
 @bench.command("steps")
@@ -426,7 +511,20 @@ async def _measure_steps(*args: Any, **options: Any) -> Mapping[str, Any]:
     return await measure(*args, **options)
 
 
-SERVICES = Services(bench_mini=_bench_mini, measure=_measure, stress=_stress, measure_steps=_measure_steps)
+async def _judge(options: Mapping[str, Any], *, results: Path | None, note: Any) -> Any:
+    from benchmarks import judge_lab
+    from benchmarks.errors import BenchmarkError
+    from viewer.faults import UserMistake
+
+    try:
+        return await judge_lab.run(judge_lab.asked(**options), results=results, note=note)
+    except BenchmarkError as error:
+        raise UserMistake(str(error)) from error
+
+
+SERVICES = Services(
+    bench_mini=_bench_mini, measure=_measure, stress=_stress, measure_steps=_measure_steps, judge=_judge
+)
 """What the commands call when nothing else is passed."""
 
 

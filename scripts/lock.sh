@@ -16,5 +16,5 @@ resolve() { # resolve FILE OPTION...
     fi
 }
 
-resolve requirements.lock --extra local --extra ocr --group build
-resolve requirements-dev.lock --extra local --extra ocr --extra docker --group build --group dev
+resolve requirements.lock --extra local --extra lab --extra ocr --group build
+resolve requirements-dev.lock --extra local --extra lab --extra ocr --extra docker --group build --group dev

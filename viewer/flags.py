@@ -131,3 +131,50 @@ Situations = Annotated[
 TaskBudgetUsd = Annotated[float | None, Option(help="Hard limit of each task, in USD.")]
 TaskBudgetTokens = Annotated[int | None, Option(help="Hard limit of each task, in tokens.")]
 ParallelTasks = Annotated[int, Option(min=1, max=32, help="Tasks at one time.")]
+Recorded = Annotated[
+    list[Path],
+    Argument(
+        help="Folders of runs, of benchmarks, or of OSWorld results (one for each rollout).", metavar="RUN_DIR..."
+    ),
+]
+Judges = Annotated[
+    list[str] | None,
+    Option(
+        "--judge",
+        metavar="NAME",
+        help="mcq, majority, pairwise, tournament, rubric, longest, shortest; repeatable. Default: mcq.",
+    ),
+]
+Evidence = Annotated[
+    list[str] | None,
+    Option(
+        "--evidence",
+        metavar="FORM",
+        help="narratives, visual-narratives, captions, summary, screens; repeatable. Default: narratives.",
+    ),
+]
+JudgeModels = Annotated[
+    list[str] | None, Option("--model", metavar="SPEC", help="Who judges; repeatable, see model ls. Default: local.")
+]
+EvidenceModel = Annotated[str | None, Option("--narrator", help="Writes captions and summaries. Default: the judge.")]
+Votes = Annotated[int, Option(min=1, max=32, help="In how many orders `majority` asks.")]
+Sizes = Annotated[
+    str, Option(metavar="LIST", help="Smaller numbers of candidates to judge as well: 2-10, 2,4,8 or none.")
+]
+Subsets = Annotated[int, Option(min=1, max=32, help="Sets of candidates for each smaller number, per task.")]
+Examples = Annotated[
+    Path | None, Option(help="OSWorld's evaluation_examples/examples, for results that do not hold the instruction.")
+]
+LabOut = Annotated[
+    Path | None, Option(help="Folder of results and of the models' answers. Default: ./runs/judge-NAME.")
+]
+ResultsOut = Annotated[
+    Path | None,
+    Option("--results", help="Also write rollouts and choices as Agent S3's own scripts do, into this folder."),
+]
+CasesAtOnce = Annotated[int, Option("--concurrency", min=1, max=64, help="Tasks at one time.")]
+BenchFolders = Annotated[list[Path], Argument(help="Folders of bench mini.", metavar="BENCH_DIR...")]
+PackOut = Annotated[Path, Option("--out", help="New folder for the set.")]
+PackWidth = Annotated[int, Option("--width", min=160, max=3840, help="Widest picture, in pixels.")]
+PackColours = Annotated[int, Option("--colours", min=2, max=256, help="Colours of a picture.")]
+PackLimit = Annotated[float, Option("--limit-mb", min=0.001, help="Refuse a larger set.")]

@@ -58,6 +58,8 @@ class Services:
     """`benchmarks.pool_speed.stress`, with the options of `build_plan` as well."""
     measure_steps: Benchmark
     """The signature of `benchmarks.step_speed.measure`."""
+    judge: Benchmark
+    """`benchmarks.judge_lab.run` on the options of `benchmarks.judge_lab.Asked`, with `results` and `note` besides."""
     best_of_n: RunCall = _best_of_n
     make_provider: Callable[[str], "Provider"] = _make_provider
     all_providers: Callable[[], "list[Provider]"] = _all_providers
