@@ -227,7 +227,7 @@ def judge_recorded(
     evidence: flags.Evidence = None,
     model: flags.JudgeModels = None,
     narrator: flags.EvidenceModel = None,
-    votes: flags.Votes = 3,
+    votes: flags.MajorityVotes = 3,
     sizes: flags.Sizes = "2-10",
     subsets: flags.Subsets = 1,
     examples: flags.Examples = None,

@@ -157,7 +157,7 @@ JudgeModels = Annotated[
     list[str] | None, Option("--model", metavar="SPEC", help="Who judges; repeatable, see model ls. Default: local.")
 ]
 EvidenceModel = Annotated[str | None, Option("--narrator", help="Writes captions and summaries. Default: the judge.")]
-Votes = Annotated[int, Option(min=1, max=32, help="In how many orders `majority` asks.")]
+MajorityVotes = Annotated[int, Option(min=1, max=25, metavar="K", help="How many written answers `majority` counts.")]
 Sizes = Annotated[
     str, Option(metavar="LIST", help="Smaller numbers of candidates to judge as well: 2-10, 2,4,8 or none.")
 ]

@@ -77,15 +77,9 @@ async def mcq(question: Question) -> Decision:
 
 
 async def majority(question: Question) -> Decision:
-    """The same candidates in `votes` orders. Ties: the greater sum of confidences, then fewer steps."""
-    verdicts = [await ask(question, turn=turn) for turn in range(question.votes)]
-    votes = Counter(verdict.winner for verdict in verdicts)
-    sure: Counter[int | None] = Counter()
-    for verdict in verdicts:
-        sure[verdict.winner] += verdict.confidence  # pyright: ignore[reportArgumentType]
-    best = max(votes, key=lambda index: (votes[index], sure[index], *_fewest_steps(question, index)))
-    asked = tuple(verdict.ballots for verdict in verdicts)
-    return Decision({best: 1.0}, asked, sum((verdict.usage for verdict in verdicts), Usage()))
+    """The same candidates in `votes` orders, counted as in a run (`bbon.votes`). By letters it is all orders anyway."""
+    verdict = await ask(question, votes=question.votes)
+    return Decision({verdict.winner: 1.0}, (verdict.ballots,), verdict.usage)
 
 
 async def pairwise(question: Question) -> Decision:

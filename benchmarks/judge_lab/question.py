@@ -1,6 +1,5 @@
 """One multiple-choice question to a judge about some candidates, and its orders. All other judges are made of it."""
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +14,7 @@ from bbon.letters import LETTERS
 from bbon.quoting import one_line
 from bbon.reply import read_object
 from bbon.types import Ballot, Verdict
+from bbon.votes import count, shuffled
 from benchmarks.judge_lab.evidence import Form, Shown
 from benchmarks.judge_lab.prompt import render
 from llm.chat import ChatModel, ImagePart, Message, Part, Request, Usage
@@ -43,53 +43,15 @@ class Question:
         return replace(self, shown=tuple(by_index[index] for index in indices))
 
 
-async def ask(question: Question, *, turn: int = 0) -> Verdict:
+async def ask(question: Question, *, votes: int = 1) -> Verdict:
     """The verdict of a run's judge; in the form `screens` that of the same question with pictures alone.
 
-    `turn` moves every candidate so many places on, so that over as many turns as candidates each has stood once in
-    each place. Raises: `JudgeError`, errors of `llm.errors`, `RecordError`.
+    Raises: `JudgeError`, errors of `llm.errors`, `RecordError`.
     """
-    turned = _Turned(question.shown, turn)
-    moved = replace(question, shown=turned.shown)
     if question.form == "screens":
-        return turned.back(await _ask_screens(moved))
-    candidates = [one.candidate for one in moved.shown]
-    return turned.back(await judge(question.task, candidates, question.model, question.frames, seed=question.seed))
-
-
-class _Turned:
-    """Candidates under other numbers: the judge sorts by them before it shuffles, so numbers are places."""
-
-    def __init__(self, shown: Sequence[Shown], turn: int) -> None:
-        ordered = sorted(shown, key=lambda one: one.candidate.index)
-        places = {one.candidate.index: (place + turn) % len(shown) for place, one in enumerate(ordered)}
-        self._real = {place: index for index, place in places.items()}
-        renamed = [_renamed(one, places[one.candidate.index]) for one in ordered]
-        self.shown = tuple(sorted(renamed, key=lambda one: one.candidate.index))
-
-    def back(self, verdict: Verdict) -> Verdict:
-        """With the real numbers; `reasons` may speak of places."""
-        cited = tuple(c.model_copy(update={"candidate": self._real[c.candidate]}) for c in verdict.citations)
-        ballots = tuple(map(self._ballot, verdict.ballots))
-        return verdict.model_copy(
-            update={"winner": self._index(verdict.winner), "citations": cited, "ballots": ballots}
-        )
-
-    def _ballot(self, ballot: Ballot) -> Ballot:
-        shares = ballot.probabilities and {
-            str(self._real[int(name)]) if name.isdecimal() else name: share
-            for name, share in ballot.probabilities.items()
-        }
-        order = tuple(map(self._index, ballot.order))
-        update = {"order": order, "choice": self._index(ballot.choice), "probabilities": shares}
-        return ballot.model_copy(update=update)
-
-    def _index(self, place: int | None) -> int | None:
-        return None if place is None else self._real[place]
-
-
-def _renamed(one: Shown, index: int) -> Shown:
-    return replace(one, candidate=one.candidate.model_copy(update={"index": index}))
+        return await _ask_screens(question, votes)
+    candidates = [one.candidate for one in question.shown]
+    return await judge(question.task, candidates, question.model, question.frames, seed=question.seed, votes=votes)
 
 
 # --- pictures alone ------------------------------------------------------------------------------------------------
@@ -103,9 +65,22 @@ class _Answer(BaseModel):
     confidence: float = Field(default=0.5, ge=0, le=1)
 
 
-async def _ask_screens(question: Question) -> Verdict:
-    order = list(question.shown)
-    random.Random(question.seed).shuffle(order)  # noqa: S311 - a reproducible shuffle, no secret
+async def _ask_screens(question: Question, votes: int) -> Verdict:
+    asked = [await _one_vote(question, shuffled(question.shown, seed=question.seed, vote=n)) for n in range(votes)]
+    counted = count([ballot for ballot, _ in asked], [one.candidate for one in question.shown])
+    return Verdict(
+        winner=counted.winner,
+        confidence=counted.confidence,
+        reasons=counted.split,
+        method="mcq_votes" if votes > 1 else "mcq",
+        ballots=tuple(ballot for ballot, _ in asked),
+        model=question.model.name,
+        usage=sum((usage for _, usage in asked), Usage()),
+    )
+
+
+async def _one_vote(question: Question, order: Sequence[Shown]) -> tuple[Ballot, Usage]:
+    """Raises: `JudgeError` after three unusable replies."""
     letters = list(LETTERS[: len(order)])
     messages = (await _picture_message(question, order, letters),)
     usage, fault = Usage(), ""
@@ -119,7 +94,7 @@ async def _ask_screens(question: Question) -> Verdict:
         try:
             completion = await question.model.complete(request, role="judge")
             usage += completion.usage
-            return _verdict(question, order, letters, completion.text, usage)
+            return _ballot(order, letters, completion.text), usage
         except (BadReply, ValueError) as error:
             usage += (error.usage or Usage(calls=1)) if isinstance(error, BadReply) else Usage()
             fault = one_line(str(error))
@@ -147,21 +122,13 @@ def _schema(letters: Sequence[str]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
-def _verdict(question: Question, order: Sequence[Shown], letters: Sequence[str], text: str, usage: Usage) -> Verdict:
+def _ballot(order: Sequence[Shown], letters: Sequence[str], text: str) -> Ballot:
     """Raises: `ValueError` in words that a model can act on."""
     answer = read_object(text, _Answer)
     by_letter = dict(zip(letters, (one.candidate.index for one in order), strict=True))
     choice = answer.choice.strip()
     if choice != "none" and choice not in by_letter:
         raise ValueError(f"choice {choice!r} is none of {', '.join(letters)} and not 'none'")
-    chosen = by_letter.get(choice)
-    ballot = Ballot(order=tuple(by_letter.values()), choice=chosen, reply=text)
-    return Verdict(
-        winner=chosen,
-        confidence=answer.confidence,
-        reasons=one_line(answer.reasons, 2_000),
-        method="mcq" if len(order) > 1 else "single",
-        ballots=(ballot,),
-        model=question.model.name,
-        usage=usage,
+    return Ballot(
+        order=tuple(by_letter.values()), choice=by_letter.get(choice), confidence=answer.confidence, reply=text
     )

@@ -9,7 +9,7 @@ from lab_stage import case_of, first, judge_of, right, wrong
 from benchmarks.judge_lab.cases import Case
 from benchmarks.judge_lab.evidence import Evidence, make
 from benchmarks.judge_lab.judges import blind, majority, mcq, pairwise, rubric, tournament
-from benchmarks.judge_lab.question import Question, ask
+from benchmarks.judge_lab.question import Question
 from llm.chat import Abilities, ImagePart, Request
 from llm.scripted import Reply, ScriptedModel
 
@@ -27,48 +27,23 @@ async def test_the_multiple_choice_is_that_of_a_run(tmp_path: Path) -> None:
     assert (decision.pick, decision.usage.calls, len(decision.asked)) == (2, 1, 1)
 
 
-async def test_turns_put_every_candidate_in_every_place_once(tmp_path: Path) -> None:
-    question = await about(case_of("a", [0, 0, 1, 0], tmp_path), judge_of(first), seed=3)
-    verdicts = [await ask(question, turn=turn) for turn in range(4)]
-    orders = [verdict.ballots[0].order for verdict in verdicts]
-    assert [set(place) for place in zip(*orders, strict=True)] == [{0, 1, 2, 3}] * 4
-    assert [verdict.winner for verdict in verdicts] == [order[0] for order in orders]
-
-
-async def test_turning_keeps_the_real_numbers_of_rollouts(tmp_path: Path) -> None:
-    case = case_of("a", [0, 0, 1, 0], tmp_path).only((1, 2, 3))
-    question = await about(case, judge_of(right))
-    for turn in range(3):
-        verdict = await ask(question, turn=turn)
-        assert (verdict.winner, verdict.ballots[0].choice) == (2, 2)
-        assert set(verdict.ballots[0].order) == {1, 2, 3}
-
-
-async def test_letters_are_turned_back_as_well(tmp_path: Path) -> None:
-    """The letter judge: probabilities by rollout, whatever place it stood in."""
-    case = case_of("a", [0, 1], tmp_path)
-
-    def likes_the_better(request: Request, _role: str) -> Reply:
-        text = request.messages[0].text
-        letter = text[: text.index("is worth 1")].rsplit("Attempt ", 1)[1][0]
-        others = {other: -3.0 for other in "ABC" if other != letter}
-        return Reply(text=letter, logprobs=({letter: -0.1, **others},))
-
-    question = await about(case, ScriptedModel([likes_the_better], abilities=LOCAL))
-    for turn in range(2):
-        verdict = await ask(question, turn=turn)
-        assert verdict.winner == 1
-        assert verdict.ballots[0].probabilities is not None
-        assert verdict.ballots[0].probabilities["1"] > 0.8
+async def test_votes_put_every_candidate_in_every_place_once(tmp_path: Path) -> None:
+    question = await about(case_of("a", [0, 0, 1, 0], tmp_path), judge_of(first), seed=3, votes=4)
+    decision = await majority(question)
+    [ballots] = decision.asked
+    assert [set(place) for place in zip(*(b.order for b in ballots), strict=True)] == [{0, 1, 2, 3}] * 4
+    assert [b.choice for b in ballots] == [b.order[0] for b in ballots]
+    assert (decision.pick, decision.usage.calls) == (0, 4)  # one vote each, as many steps: the lowest number
 
 
 async def test_the_majority_wins(tmp_path: Path) -> None:
-    """A judge that takes the first place, asked in as many orders as there are candidates but two more."""
-    question = await about(case_of("a", [0, 1], tmp_path), judge_of(first), votes=3)
-    decision = await majority(question)
-    orders = [ballots[0].order for ballots in decision.asked]
-    assert decision.pick == max({0, 1}, key=[order[0] for order in orders].count)
-    assert decision.usage.calls == 2 + 1  # the third turn is the first again, and only the cache would spare it
+    """Right unless the right one stands first: outvoted by the other orders."""
+
+    def distracted(request: Request, options: list[tuple[str, float]]) -> str:
+        return (wrong if options[0][1] == 1 else right)(request, options)
+
+    question = await about(case_of("a", [0, 1, 0.5], tmp_path), judge_of(distracted), votes=3)
+    assert (await majority(question)).pick == 1
 
 
 async def test_pairwise_takes_the_winner_on(tmp_path: Path) -> None:
@@ -155,3 +130,6 @@ async def test_screens_are_judged_by_pictures_alone(tmp_path: Path) -> None:
     assert "is worth" not in model.asked[1][1].messages[0].text
     assert decision.pick in (0, 1)
     assert decision.usage.calls == 2
+    votes = ScriptedModel([lambda _r, _role: replies[1]], abilities=Abilities(images=True))
+    counted = await majority(Question("Do one", "screens", made.shown, case.frames, votes, votes=2))
+    assert {ballot.order for ballot in counted.asked[0]} == {(0, 1), (1, 0)}
