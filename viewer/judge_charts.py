@@ -121,13 +121,14 @@ def curves(cells: Cells) -> Curves:
 
 
 def _scale(values: Sequence[float]) -> tuple[float, float]:
-    """From a fifth below to a fifth above: 0 to 1 for shares, wider where values are beyond."""
+    """0 to 1 for shares, wider by halves where values are beyond."""
     low, high = min([0.0, *values]), max([1.0, *values])
-    return _STEP * (low // _STEP), _STEP * -(-high // _STEP)
+    step = _STEP if (low, high) == (0.0, 1.0) else 0.5
+    return step * (low // step), step * -(-high // step)
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    step = _STEP if high - low <= 2 else 1.0
+    step = _STEP if high - low <= 1.2 else 0.5 if high - low <= 3 else 1.0
     return [low + step * number for number in range(round((high - low) / step) + 1)]
 
 

@@ -277,7 +277,8 @@ async def _decide(work: _Run, cell: Named, case: Case, part: tuple[int, ...]) ->
     try:
         decision = await _decision(work, cell, case, some)
     except (LLMError, BestOfNError, RecordError, ValueError) as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+        said = without_paths(" ".join(str(error).split()), work.asked.folders)
+        reason = f"{type(error).__name__}: {said}"[:300]
         return _Decided(row.model_copy(update={"error": reason}))
     return _Decided(_filled(row, decision, case), decision.asked)
 
@@ -363,7 +364,7 @@ def _report(
             seed=asked.seed,
         ),
         words={**judges.MEANINGS, **forms.MEANINGS},
-        faults=tuple(faults),
+        faults=tuple(without_paths(fault, asked.folders) for fault in faults),
         spent=ledger.by_role,
         versions=recorded.versions(),
         prompts=recorded.prompt_hashes() | {f"judge_lab/{name}": digest for name, digest in prompt_hashes().items()},
@@ -379,6 +380,14 @@ def _ballots(decided: Sequence[_Decided]) -> list[tuple[tuple[Ballot, ...], ...]
 def _making(work: _Run, cell: Named) -> Usage:
     form, maker = cell.evidence, work.asked.narrator or cell.model
     return next((usage for (made, by), usage in work.making.items() if made == form and by == maker), Usage())
+
+
+def without_paths(text: str, folders: Sequence[Path]) -> str:
+    """A message in which the folders that were named stand by their names alone: reports are passed on."""
+    for folder in sorted(folders, key=lambda path: -len(str(path))):
+        for path in {str(folder), str(folder.absolute()), str(folder.resolve())}:
+            text = text.replace(path, folder.resolve().name)
+    return text
 
 
 def curve_sizes(cases: Sequence[Case]) -> range:

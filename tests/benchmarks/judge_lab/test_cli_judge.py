@@ -42,7 +42,7 @@ def test_a_table_a_page_and_a_report_come_of_it(bench: Path, script: str, capsys
         "longest",
         "random",
         "oracle",
-        "McNemar",
+        "against the first",
     ):
         assert words in shown.out
     assert "one: 2 rollouts judged" in shown.err

@@ -211,7 +211,8 @@ async def test_rollouts_that_ended_alike_count_as_the_same_choice(tmp_path: Path
 
 
 async def test_a_run_over_folders_leaves_a_report_without_the_hosts_paths(tmp_path: Path) -> None:
-    write_bench(tmp_path / "bench", {"one": [0.0, 1.0], "two": [1.0, 1.0, None]})
+    paths = write_bench(tmp_path / "bench", {"one": [0.0, 1.0], "two": [1.0, 1.0, None], "torn": [1.0]})
+    paths.task("torn").result.write_text("{")
     out = tmp_path / "out"
     notes: list[str] = []
     order = Asked((tmp_path / "bench",), out, models=(SPEC,))
@@ -222,6 +223,7 @@ async def test_a_run_over_folders_leaves_a_report_without_the_hosts_paths(tmp_pa
     assert LabReport.model_validate_json(text) == report
     assert str(tmp_path) not in text
     assert report.config.folders == ("bench",)
+    assert "bench/tasks/torn" in report.faults[0]
     assert (report.tasks, report.rollouts) == (2, 4)
     assert sorted(notes) == ["one: 2 rollouts judged", "two: 2 rollouts judged"]
     assert "judge_lab/caption" in report.prompts
