@@ -358,8 +358,8 @@ def bench_mini(
 def bench_pack(
     folders: flags.BenchFolders,
     out: flags.PackOut,
-    width: flags.PackWidth = 960,
-    colours: flags.PackColours = 48,
+    width: flags.PackWidth = 1920,
+    colours: flags.PackColours = 128,
     limit_mb: flags.PackLimit = 60.0,
     as_json: flags.AsJson = False,
 ) -> None:

@@ -2,7 +2,8 @@
 
 OUT/ is a benchmark folder as any other, so all that reads one reads it. Left out are logs, inputs, crops, files that
 rollouts changed, state for a resume and earlier attempts. Frames keep their names, which are hashes of the pixels as
-they were; the pictures themselves are scaled down and have few colours. Each distinct frame lies in the set once.
+they were; the pictures themselves have few colours, and are scaled down where they are wider than asked. Each distinct
+frame takes its room once.
 """
 
 import io
@@ -41,9 +42,9 @@ _OF_A_RUN = ("config.json", "verdict.json", "result.json")
 class Trim:
     """How pictures are made smaller."""
 
-    width: int = 960
+    width: int = 1920
     """Widest, in pixels; narrower ones keep their size."""
-    colours: int = 48
+    colours: int = 128
 
 
 class Packed(BaseModel):
