@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent
 NAME = "desktop_mini"
 
 Image = Literal["slim", "desktop"]
+Kind = Literal["code", "gui", "multi"]
 Difficulty = Literal["easy", "medium", "hard"]
 
 
@@ -30,6 +31,8 @@ class Entry(BaseModel):
     """Folder of the task file."""
     image: Image
     """Smallest image that has the programs of the task."""
+    kind: Kind
+    """`code`: a few lines of code do it. `gui`: it is work in one program's window. `multi`: in several programs."""
     difficulty: Difficulty
     max_steps: int = Field(ge=1)
     """Steps of one rollout."""

@@ -50,6 +50,22 @@ WORKS = {
         Work("echo >> Documents/todo.txt", 1),
         Work("cd Documents && head -n 3 todo.txt > x && printf '%s Call Ana\\n' \"$(cat x)\" > todo.txt", 0),
     ],
+    "files-remove-backups": [
+        Work("rm -r Documents/work/sub; rm Documents/work/plan.txt.bak", 0),
+        Work("mkdir -p Documents/work/sub; cd Documents/work/sub; touch bak.txt data.csv", 1),
+    ],
+    "data-json-to-csv": [
+        Work('printf \'name,city\\r\\n"Ana","Lyon"\\r\\nJun,Busan\\r\\nMina,Seoul\\r\\n\' > Documents/people.csv', 1),
+        Work("printf 'name,city\\nMina,Seoul\\nAna,Lyon\\nJun,Busan\\n' > Documents/people.csv", 0),
+    ],
+    "editor-save-as": [
+        Work("mv Documents/draft.txt Documents/notice.txt", 0),
+        Work("cp Documents/notice.txt Documents/draft.txt", 1),
+    ],
+    "calculator-bill": [
+        Work("echo 'Total: 12.5' >> Documents/bill.txt", 0),
+        Work("sed -i 's/Total: 12.5/Total:  12.50/' Documents/bill.txt", 1),
+    ],
     "calc-total-row": [
         Work(sheet("Documents/budget.xlsx", "s['A7'], s['B7'] = 'Total', 1380"), 0),
         Work(sheet("Documents/budget.xlsx", "s['B7'] = '=SUM(' + chr(36) + 'B2:B' + chr(36) + '6)'"), 1),

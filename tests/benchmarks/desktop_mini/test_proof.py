@@ -19,7 +19,7 @@ from vm_pool.pool import Pool
 from vm_pool.provider import Spec
 from vm_pool.providers import make_provider
 
-pytestmark = [pytest.mark.desktop, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.desktop, pytest.mark.timeout(900)]
 PARALLEL = 2
 
 

@@ -20,7 +20,12 @@ HAND_WORK = ("click", "type", "hotkey", "hold_and_press", "set_cell_values")
 
 def test_there_are_enough_tasks_of_each_kind():
     entries = list(suite.entries().values())
-    assert len(entries) >= 14
+    assert len(entries) >= 36
+    assert {kind: sum(entry.kind == kind for entry in entries) for kind in ("code", "gui", "multi")} == {
+        "code": 12,
+        "gui": 12,
+        "multi": 12,
+    }
     assert sum(entry.image == "slim" for entry in entries) >= 7
     assert sum(entry.difficulty == "easy" for entry in entries) >= 4
     assert {entry.domain for entry in entries} == {
@@ -61,6 +66,19 @@ def test_an_oracle_is_made_of_real_actions_and_ends(task_id: str):
     assert actions[-1].action == "done"
     assert any(action.action == "call_code_agent" for action in actions) == bool(oracle.code)
     assert all(isinstance(read_reply(text), Snippet) or text == "DONE" for text in oracle.code)
+
+
+@pytest.mark.parametrize("task_id", IDS)
+def test_a_task_of_several_programs_names_them(task_id: str):
+    apps = suite.load(task_id).related_apps
+    match suite.entries()[task_id].kind:
+        case "code":
+            assert apps == ("os",)
+        case "gui":
+            assert len(apps) == 1
+            assert apps != ("os",)
+        case "multi":
+            assert len(set(apps)) == 2
 
 
 @pytest.mark.parametrize("task_id", [name for name in IDS if suite.load(name).related_apps != ("os",)])
