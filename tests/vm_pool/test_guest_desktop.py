@@ -129,6 +129,21 @@ async def test_a_double_click_takes_a_word_a_triple_click_a_line_and_a_drag_what
     await text_becomes(machine, "all\ngamma delta\n")
 
 
+async def test_a_drag_right_after_a_click_on_its_spot_is_no_double_click(machine):
+    """As one, it would take whole words."""
+    area = await open_editor(machine, "alpha beta\n")
+    assert area.box
+    x, y = area.box.x + 12, area.box.y + 10
+    await machine.perform([Click(x=x, y=y), Drag(x=x, y=y, to_x=area.box.x + 400, to_y=y), Text(text="X")])
+    await text_becomes(machine, "aX\n")
+
+
+async def test_text_comes_out_as_it_is_written_while_caps_lock_is_on(machine):
+    await open_editor(machine)
+    await machine.perform([Chord(keys=("capslock",)), Text(text="Abc É é Ж ж 한 "), Chord(keys=("a",))])
+    await text_becomes(machine, "Abc É é Ж ж 한 A")
+
+
 async def test_a_caret_settles_and_a_spinner_does_not(machine):
     await open_editor(machine)
     assert await machine.settle(quiet_ms=1500, timeout_ms=10_000)

@@ -19,6 +19,8 @@ _DOUBLE_CLICK_S = 0.55
 """GTK's, Qt's and LibreOffice's are 0.4 s, Chromium's 0.5 s."""
 _SAME_SPOT = 8
 """Pixels; toolkits take clicks that are further apart for separate ones."""
+_BETWEEN_CLICKS_S = 0.02
+"""Chromium takes two presses within one of the X server's milliseconds for the same press."""
 _DRAG_STEP_S = 0.016
 _DRAG_LEAST_STEPS = 4
 
@@ -109,7 +111,11 @@ class Inputs:
     def _click(self, event: Event) -> None:
         self._keep_apart(event)
         self._move(event["x"], event["y"])
-        self._tap_button(BUTTONS[event["button"]], event["count"])
+        self._tap_button(BUTTONS[event["button"]], 1)
+        for _ in range(event["count"] - 1):
+            self._display.sync()
+            time.sleep(_BETWEEN_CLICKS_S)  # time passing is what makes them two clicks
+            self._tap_button(BUTTONS[event["button"]], 1)
         self._last_click = (event, time.monotonic())
 
     def _keep_apart(self, event: Event) -> None:
@@ -127,6 +133,7 @@ class Inputs:
 
     def _drag(self, event: Event) -> None:
         """Travel at an even pace: toolkits tell a drag from a click by motion that takes time."""
+        self._keep_apart(event)
         self._move(event["x"], event["y"])
         self._button(BUTTONS[event["button"]], down=True)
         seconds = event["milliseconds"] / 1000

@@ -17,6 +17,7 @@ from .barriers import ClientBarrier
 from .keys import keysym_of_character, keysym_of_key, typed_form
 
 _SHIFT = 0xFFE1
+_CAPS_LOCK = 0xFFE5
 
 
 class Stroke:
@@ -55,10 +56,15 @@ class Keyboard:
                     self._layout.setdefault(keysym, Stroke(keycode, level == 1))
 
     def type_text(self, text: str) -> None:
-        """Type characters; all of them must have a key symbol."""
+        """Type characters; all of them must have a key symbol. Caps Lock, which inverts letters, is off meanwhile."""
         keysyms = [keysym_of_character(character) for character in typed_form(text)]
+        locked = self._caps_lock_is_on()
+        if locked:
+            self._tap(self._layout[_CAPS_LOCK].keycode)
         for run in self._runs_that_fit(keysyms):
             self._type_run([self._stroke(keysym) for keysym in self._bind_all(run)])
+        if locked:
+            self._tap(self._layout[_CAPS_LOCK].keycode)
 
     def down(self, name: str) -> None:
         """Press a key and keep it down; a key that is down stays down."""
@@ -149,10 +155,17 @@ class Keyboard:
             if stroke.shifted != shifted:
                 shifted = stroke.shifted
                 self._fake(X.KeyPress if shifted else X.KeyRelease, self._shift)
-            self._fake(X.KeyPress, stroke.keycode)
-            self._fake(X.KeyRelease, stroke.keycode)
+            self._tap(stroke.keycode)
         if shifted:
             self._fake(X.KeyRelease, self._shift)
+
+    def _caps_lock_is_on(self) -> bool:
+        mask = self._display.screen().root.query_pointer().mask
+        return bool(mask & X.LockMask) and _CAPS_LOCK in self._layout
+
+    def _tap(self, keycode: int) -> None:
+        self._fake(X.KeyPress, keycode)
+        self._fake(X.KeyRelease, keycode)
 
     def _fake(self, event_type: int, keycode: int) -> None:
         xtest.fake_input(self._display, event_type, keycode)
