@@ -159,6 +159,8 @@ def _useful(tree: Tree) -> Iterator[_Found]:
 
 
 def _below(node: Node, app: str, window: str, *, active: bool) -> Iterator[_Found]:
+    if node.role == "menu-bar" and node.box is None:
+        return  # LibreOffice keeps its own beside the one that shows; menus in it say they were elsewhere
     if node.role in _CONTAINERS:
         window = node.name or window
         active = active or "active" in node.states

@@ -23,6 +23,14 @@ def test_a_label_that_repeats_its_control_and_a_repeated_element_are_left_out():
     assert len(list_elements(editor_tree(label, again), limit=80).elements) == 4
 
 
+def test_menus_of_a_bar_that_is_nowhere_are_left_out():
+    """LibreOffice has a second menu bar, which does not show, while its menus say that they do."""
+    hidden = node("e/bar", "menu-bar", children=[node("e/bar/help", "menu", "Help", (50, 20, 20, 9))])
+    shown = node("e/top", "menu-bar", "", (0, 0, 300, 9), children=[node("e/top/help", "menu", "Help", (60, 0, 20, 9))])
+    helps = [e.node.box for e in list_elements(editor_tree(hidden, shown), limit=80).elements if e.node.name == "Help"]
+    assert [box.y for box in helps if box] == [0]
+
+
 def test_names_are_told_as_a_person_would():
     calculator = node("e/c", "push-button", "7 7", (150, 10, 20, 20))
     internal = node("e/g", "push-button", "GtkMenuButton", (180, 10, 20, 20), actions=("click",))
