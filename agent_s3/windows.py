@@ -1,8 +1,10 @@
 """Opening and switching: actions whose effect is a window."""
 
 import asyncio
+import difflib
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pydantic import Field
 
@@ -13,6 +15,8 @@ from vm_pool.machine import Machine
 from vm_pool.types import Window
 
 _POLL_S = 0.05
+_LIKE = 0.8
+"""How much of a name must be right, as `difflib` counts it."""
 _IN_FRONT_S = 2.0
 """A program that has what was asked for in front already may do nothing at all; so long it may do something."""
 
@@ -23,11 +27,14 @@ class Opener(Frozen):
     argv: tuple[str, ...] = Field(min_length=1)
     what: str
     """In words: `application NAME`, `program NAME`, `file PATH`."""
+    window: str = ""
+    """Class of the application's windows; empty: not known."""
 
     def fits(self, window: Window) -> bool:
         """Whether a window seems to be that of the application or file."""
         name = self.what.partition(" ")[2].rpartition("/")[2].casefold()
-        return bool(name) and (name in window.title.casefold() or name == window.app.casefold())
+        app = window.app.casefold()
+        return bool(name) and (name in window.title.casefold() or app in {name, self.window.casefold()} - {""})
 
 
 async def open_it(machine: Machine, name: str, *, timeout_s: float, request_id: str) -> str:
@@ -62,9 +69,12 @@ async def _a_window_comes(machine: Machine, before: Sequence[Window], *, timeout
 async def switch_to(machine: Machine, wanted: str, *, request_id: str) -> None:
     """Bring a window to the front and wait until it is there, or for a moment: a dialog of it may stand before it.
 
-    Raises: `GuestError` that lists the open windows when none fits.
+    Raises: `GuestError` that lists the open windows when none fits, or those that fit when several do.
     """
-    window = pick_window(await machine.windows(), wanted)
+    windows = await machine.windows()
+    window = pick_window(windows, wanted) or await _of_application(machine, windows, wanted)
+    if window is None:
+        raise GuestError(f"no window fits {wanted!r}; open windows: {_listed(windows) or 'none'}")
     done = await machine.run(["wmctrl", "-i", "-a", window.id], timeout_s=10, request_id=request_id)
     if done.returncode != 0:
         raise GuestError(f"the window manager did not switch: {done.stderr.strip()[-200:]}")
@@ -75,20 +85,62 @@ async def switch_to(machine: Machine, wanted: str, *, request_id: str) -> None:
         await asyncio.sleep(_POLL_S)
 
 
+async def _of_application(machine: Machine, windows: Sequence[Window], wanted: str) -> Window | None:
+    """The window of the application that would be opened by that name, such as `text editor`; None: there is none."""
+    try:
+        found = await run_script(machine, "find_app", {"name": wanted}, Opener)
+    except GuestError:
+        return None
+    return _one_of([window for window in windows if found.fits(window)], wanted)
+
+
 async def _is_active(machine: Machine, window_id: str) -> bool:
     return any(window.active for window in await machine.windows() if window.id == window_id)
 
 
-def pick_window(windows: Sequence[Window], wanted: str) -> Window:
-    """The window that a name means: exact title or application first, then part of either.
+def pick_window(windows: Sequence[Window], wanted: str) -> Window | None:
+    """The window that a name means; None when none fits. Pure.
 
-    Of equal ones the topmost that is not active yet. Raises: `GuestError`.
+    Exact title or application first, then a part of either, then the application as a part of what is asked, then its
+    words in any order, then a slip of the pen. Of two that fit equally the one that is not active is meant.
+    Raises: `GuestError` when several fit equally.
     """
-    asked = wanted.casefold().strip()
-    exact = [w for w in windows if asked in (w.title.casefold(), w.app.casefold())]
-    fits = exact or [w for w in windows if asked in w.title.casefold() or asked in w.app.casefold()]
-    fits = fits or [w for w in windows if w.app and w.app.casefold() in asked]
-    if not fits:
-        titles = ", ".join(f"{w.title!r} ({w.app})" for w in windows)
-        raise GuestError(f"no window fits {wanted!r}; open windows: {titles or 'none'}")
-    return next((w for w in reversed(fits) if not w.active), fits[-1])
+    asked = _folded(wanted)
+    for fits in _TIERS:
+        found = [window for window in windows if fits(asked, _folded(window.title), _folded(window.app))]
+        if found:
+            return _one_of(found, wanted)
+    return None
+
+
+def _one_of(found: Sequence[Window], wanted: str) -> Window | None:
+    """Raises: `GuestError` when more than one is left that the model could tell apart."""
+    left = [window for window in found if not window.active] or found
+    if len({(window.title, window.app) for window in left}) > 1:
+        raise GuestError(f"several windows fit {wanted!r}: {_listed(left)}; name one by its title")
+    return left[-1] if left else None
+
+
+def _listed(windows: Sequence[Window]) -> str:
+    return ", ".join(f"{window.title!r} ({window.app})" for window in windows)
+
+
+def _folded(name: str) -> str:
+    """Lower case, one space for all that is neither letter nor digit."""
+    return re.sub(r"[\W_]+", " ", name.casefold()).strip()
+
+
+def _is_like(asked: str, title: str, app: str) -> bool:
+    """Also where only the name of the document or of the program in the title is meant."""
+    names = (title, app, *title.split())
+    return bool(difflib.get_close_matches(asked.replace(" ", ""), [name.replace(" ", "") for name in names], 1, _LIKE))
+
+
+_TIERS: tuple[Callable[[str, str, str], bool], ...] = (
+    lambda asked, title, app: asked in (title, app),
+    lambda asked, title, app: bool(asked) and (asked in title or asked in app),
+    lambda asked, _, app: bool(app) and app in asked,
+    lambda asked, title, app: bool(asked) and set(asked.split()) <= {*title.split(), *app.split()},
+    _is_like,
+)
+"""How well a window fits, best first; names are folded."""

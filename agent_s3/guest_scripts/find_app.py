@@ -1,9 +1,14 @@
-"""Runs in the machine: which command opens an application or a file? Reads {"name"}, prints {"argv", "what"}."""
+"""Runs in the machine: which command opens an application or a file?
+
+Reads {"name"}, prints {"argv", "what", "window"}, or {"error"} when nothing fits or several things do. `window` is the
+class of the application's windows; empty: not known.
+"""
 
 # ruff: noqa: T201 - standard output is how it answers
 # pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
 
 import configparser
+import difflib
 import json
 import os
 import re
@@ -39,6 +44,16 @@ KINDS = {
     "writer": "WordProcessor",
     "libreoffice writer": "WordProcessor",
 }
+DEFAULTS = {
+    "TextEditor": "text/plain",
+    "FileManager": "inode/directory",
+    "WebBrowser": "x-scheme-handler/http",
+    "Spreadsheet": "application/vnd.oasis.opendocument.spreadsheet",
+    "WordProcessor": "application/vnd.oasis.opendocument.text",
+}
+"""Kind -> the type of file whose default application is meant when several are of that kind."""
+LIKE = 0.8
+"""How much of a name must be right, as `difflib` counts it."""
 
 
 def entries():
@@ -63,7 +78,7 @@ def read_entry(path, identifier):
         argv = [re.sub(r"%[a-zA-Z]", "", part) for part in shlex.split(section.get("Exec", ""))]
     except (configparser.Error, KeyError, ValueError, OSError, UnicodeDecodeError):
         return None
-    argv = [part for part in argv if part]
+    argv = wrapped([part for part in argv if part])
     if section.get("Type") != "Application" or not argv or shutil.which(argv[0]) is None:
         return None
     if section.get("NoDisplay", "false").lower() == "true" or section.get("Hidden", "false").lower() == "true":
@@ -77,24 +92,39 @@ def read_entry(path, identifier):
         "words": section.get("Keywords", "").replace(";", " ").lower().split(),
         "categories": section.get("Categories", "").split(";"),
         "argv": argv,
+        "window": section.get("StartupWMClass") or Path(argv[0]).name,
     }
 
 
 def find_file(name):
+    """Path of a file; None when there is none. Raises: LookupError when several have that name."""
     path = HOME / name[2:] if name.startswith("~/") else Path(name)
-    tries = [path] if path.is_absolute() else [HOME / place / path for place in PLACES]
-    for candidate in tries:
-        if candidate.exists():
-            return str(candidate)
-    if "/" in name or "." not in name:
-        return None
-    for root, folders, files in os.walk(HOME):
-        deep = len(Path(root).relative_to(HOME).parts) > 3
-        folders[:] = [] if deep else [f for f in folders if not f.startswith(".")]
-        for file in files:
-            if file.lower() == name.lower():
-                return str(Path(root, file))
-    return None
+    if path.is_absolute():
+        return str(path) if path.exists() else None
+    if (HOME / path).exists():
+        return str(HOME / path)
+    found = [str(HOME / place / path) for place in PLACES[1:] if (HOME / place / path).exists()]
+    if not found and "/" not in name and "." in name:
+        found = named_below(HOME, name.lower())
+    if len(found) > 1:
+        raise LookupError(f"several files are called {name!r}: {', '.join(found[:20])}; name one by its path")
+    return found[0] if found else None
+
+
+def wrapped(argv):
+    """The command with the wrapper that this machine starts the program by, if one comes first on the path."""
+    name = Path(argv[0]).name if argv else ""
+    return [name, *argv[1:]] if name and argv[0].startswith("/usr/bin/") and shutil.which(name) else argv
+
+
+def named_below(top, name):
+    """Files of that name, whatever its case, in folders that are not hidden, at most 4 levels down."""
+    found = []
+    for root, folders, files in os.walk(top):
+        deep = len(Path(root).relative_to(top).parts) > 3
+        folders[:] = [] if deep else [folder for folder in folders if not folder.startswith(".")]
+        found += [str(Path(root, file)) for file in files if file.lower() == name]
+    return sorted(found)
 
 
 def opener(path):
@@ -106,51 +136,95 @@ def opener(path):
     raise LookupError("this machine has neither xdg-open nor gio to open files with")
 
 
+def squeezed(text):
+    return re.sub(r"[\W_]+", "", text.lower())
+
+
+def names_of(entry):
+    """All that an entry goes by; its program only where that alone starts it."""
+    program = [Path(entry["argv"][0]).name] if len(entry["argv"]) == 1 else []
+    return [entry["name"], entry["id"], entry["id"].split(".")[-1], *program]
+
+
 def rank(entry, wanted):
     """How well an entry fits, 0 for not at all."""
-    program = Path(entry["argv"][0]).name.lower()
-    names = [entry["name"].lower(), entry["id"].lower(), entry["id"].lower().split(".")[-1], program]
-    if wanted in names:
+    name = entry["name"].lower()
+    if squeezed(wanted) in map(squeezed, names_of(entry)):
         return 5
-    if wanted == entry["generic"].lower():
+    if wanted == entry["generic"].lower() or KINDS.get(wanted) in entry["categories"]:
         return 4
-    if KINDS.get(wanted) in entry["categories"]:
+    if wanted in name or name in wanted:
         return 3
-    if wanted in entry["name"].lower() or entry["name"].lower() in wanted:
+    if set(wanted.split()) <= set(entry["words"]):
         return 2
-    return 1 if set(wanted.split()) <= set(entry["words"]) else 0
+    return 1 if difflib.get_close_matches(squeezed(wanted), map(squeezed, names_of(entry)), 1, LIKE) else 0
+
+
+def default_of(kind):
+    """Id of the default application of a kind, as mimeapps.list names it; empty: none."""
+    for folder in (HOME / ".config", Path("/etc/xdg"), Path("/usr/share/applications")):
+        parser = configparser.ConfigParser(interpolation=None, strict=False, delimiters=("=",))
+        try:
+            parser.read(folder / "mimeapps.list", encoding="utf-8")
+        except (configparser.Error, UnicodeDecodeError):
+            continue
+        found = parser.get("Default Applications", DEFAULTS.get(kind, ""), fallback="")
+        if found:
+            return found.split(";")[0].removesuffix(".desktop")
+    return ""
+
+
+def best_of(known, wanted):
+    """The entry that a name means; None when none does. Raises: LookupError when several do.
+
+    Who names a kind of application means the default one, or any.
+    """
+    ranks = [(rank(entry, wanted), entry) for entry in known]
+    most = max((points for points, _ in ranks), default=0)
+    fits = [entry for points, entry in ranks if points == most] if most else []
+    if len(fits) > 1 and most == 4:
+        default = default_of(KINDS.get(wanted, ""))
+        return next((entry for entry in fits if entry["id"] == default), fits[0])
+    if len({entry["name"] for entry in fits}) > 1:
+        names = ", ".join(sorted(entry["name"] for entry in fits))
+        raise LookupError(f"several applications fit {wanted!r}: {names}; name one of them")
+    return fits[0] if fits else None
 
 
 def find_app(name):
+    """Command, description and window class of an application. Raises: LookupError."""
     wanted = " ".join(name.lower().split())
     known = entries()
-    best = max(known, key=lambda entry: rank(entry, wanted), default=None)
-    if best is not None and rank(best, wanted):
-        return best["argv"], "application " + best["name"]
     program = wanted.replace(" ", "-")
+    best = best_of(known, wanted)
+    if best is not None:
+        return best["argv"], "application " + best["name"], best["window"]
     for candidate in (name.strip(), program):
         if re.fullmatch(r"[\w.+-]+", candidate) and shutil.which(candidate):
-            return [candidate], "program " + candidate
-    if wanted in KINDS and KINDS[wanted] == "TerminalEmulator" and shutil.which("x-terminal-emulator"):
-        return ["x-terminal-emulator"], "terminal"
+            return [candidate], "program " + candidate, candidate
+    if KINDS.get(wanted) == "TerminalEmulator" and shutil.which("x-terminal-emulator"):
+        return ["x-terminal-emulator"], "terminal", ""
     names = ", ".join(sorted(entry["name"] for entry in known)[:40])
     raise LookupError(f"there is no application or file {name!r} here; applications are: {names or 'none'}")
 
 
+def find(name):
+    """A file where the name looks like one, else an application, else a file after all. Raises: LookupError."""
+    path = find_file(name) if "/" in name or "." in name else None
+    if path is None:
+        try:
+            return find_app(name)
+        except LookupError:
+            path = find_file(name)
+            if path is None:
+                raise
+    return opener(path), "file " + path, ""
+
+
 def main():
-    name = json.load(sys.stdin)["name"].strip()
     try:
-        path = find_file(name) if ("/" in name or "." in name) else None
-        argv, what = (opener(path), "file " + path) if path else (None, None)
-        if argv is None:
-            try:
-                argv, what = find_app(name)
-            except LookupError:
-                path = find_file(name)
-                if path is None:
-                    raise
-                argv, what = opener(path), "file " + path
-        print(json.dumps({"argv": argv, "what": what}))
+        argv, what, window = find(json.load(sys.stdin)["name"].strip())
+        print(json.dumps({"argv": argv, "what": what, "window": window}))
     except LookupError as error:
         print(json.dumps({"error": str(error.args[0])}))
 
