@@ -111,7 +111,9 @@ class SetCellValues(_Action):
 
     action: Literal["set_cell_values"] = "set_cell_values"
     cell_values: dict[str, CellValue] = Field(
-        min_length=1, max_length=1000, description='e.g. {"A2": "hello", "B2": 3, "C2": "=SUM(A1:A9)"}'
+        min_length=1,
+        max_length=1000,
+        description='e.g. {"A2": "hello", "B2": 3, "C2": "=SUM(A1:A9)", "D2": "2026-03-14"}',
     )
     app_name: str = Field(min_length=1, description="title of the document window, e.g. Sales.xlsx")
     sheet_name: str = Field(min_length=1, description="name of the sheet, e.g. Sheet1")

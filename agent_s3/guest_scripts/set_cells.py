@@ -1,18 +1,27 @@
 """Runs in the machine: writes cells of an open LibreOffice spreadsheet over a local pipe.
 
-Reads {"cells", "app", "sheet"}, prints {"written"} or {"error"}.
+Reads {"cells", "app", "sheet"}, prints {"written"} or {"error"}; in an error nothing was written.
 """
 
 # ruff: noqa: T201 - standard output is how it answers
 # pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
 
+import datetime
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+DATE = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d)?)?")
+DATE_FORMAT = 2
+"""Bit of LibreOffice's number formats of dates."""
+PART = re.compile(
+    r"""(?P<string>"(?:[^"]|"")*")|(?P<array>\{[^}]*\})|(?P<quoted>'(?:[^']|'')*')!|(?P<sheet>[^\W\d]\w*)!|(?P<comma>,)"""
+)
+FILES = (".ods", ".xlsx", ".xls", ".csv", ".xlsm", ".ots", ".tsv")
 ACCEPT = f"pipe,name=agent_s3_{os.getuid()};urp;StarOffice.ComponentContext"
 
 
@@ -61,35 +70,95 @@ def spreadsheets(desktop):
 
 
 def pick(documents, wanted):
-    """The document whose title fits; the only one when there is just one."""
-    wanted = wanted.lower()
-    fits = [d for d in documents if d.getTitle().lower() in wanted or wanted in d.getTitle().lower()]
+    """The document that a title means; where none is named, such as by `LibreOffice Calc`, the only one."""
+    asked, wanted = wanted, wanted.lower()
+    titles = [document.getTitle() for document in documents]
+    exact = [document for document in documents if document.getTitle().lower() == wanted]
+    fits = exact or [d for d in documents if d.getTitle().lower() in wanted or wanted in d.getTitle().lower()]
+    if not fits and len(documents) == 1 and not wanted.endswith(FILES):
+        fits = documents
     if len(fits) == 1:
         return fits[0]
-    if len(documents) == 1:
-        return documents[0]
-    titles = ", ".join(repr(d.getTitle()) for d in documents)
-    raise LookupError(f"open spreadsheets are: {titles}" if titles else "no spreadsheet is open in LibreOffice")
+    if not documents:
+        raise LookupError("no spreadsheet is open in LibreOffice")
+    what = f"several spreadsheets fit {asked!r}" if fits else f"no spreadsheet {asked!r} is open"
+    raise LookupError(f"{what}; open spreadsheets are: {', '.join(map(repr, titles))}")
+
+
+def calc_formula(formula):
+    """A formula as people write it, `=IF(A1>1, Costs!B2, 0)`, in the form that LibreOffice takes it over UNO."""
+
+    def part(match):
+        kind = match.lastgroup
+        if kind == "comma":
+            return ";"
+        if kind == "array" and "|" not in match[0]:
+            return match[0].replace(";", "|").replace(",", ";")
+        if kind in ("quoted", "sheet"):
+            return "$" + match[kind] + "."
+        return match[0]
+
+    return PART.sub(part, formula)
+
+
+def moment(text):
+    """The date, or date and time, that a text is; None: it is none."""
+    if not DATE.fullmatch(text):
+        return None
+    try:
+        return datetime.datetime.fromisoformat(text.replace("T", " "))
+    except ValueError:
+        return None
+
+
+def set_moment(document, cell, when, text):
+    """Put a date in, in the cell's own form if that is one of dates."""
+    zero = document.NullDate
+    since = when - datetime.datetime.fromisoformat(f"{zero.Year:04}-{zero.Month:02}-{zero.Day:02}")
+    formats = document.NumberFormats
+    if not formats.getByKey(cell.NumberFormat).Type & DATE_FORMAT:
+        code = {10: "YYYY-MM-DD", 16: "YYYY-MM-DD HH:MM"}.get(len(text), "YYYY-MM-DD HH:MM:SS")
+        key = formats.queryKey(code, document.CharLocale, False)
+        cell.NumberFormat = formats.addNew(code, document.CharLocale) if key < 0 else key
+    cell.setValue(since.days + since.seconds / 86400)
+
+
+def put(document, cell, value):
+    """Put one value in. A text that begins with an apostrophe is what follows it, even if that looks like a date."""
+    if value is None:
+        cell.setFormula("")
+    elif isinstance(value, bool):
+        cell.setFormula("=TRUE()" if value else "=FALSE()")
+    elif isinstance(value, (int, float)):
+        cell.setValue(value)
+    elif value.startswith("="):
+        cell.setFormula(calc_formula(value))
+    elif moment(value):
+        set_moment(document, cell, moment(value), value)
+    else:
+        cell.setString(value.removeprefix("'"))
+
+
+def cells_of(sheet, names):
+    """The cells, all of them before any is written. Raises: LookupError for one outside the sheet."""
+    address = sheet.getRangeAddress()
+    found = {}
+    for name in names:
+        try:
+            found[name] = sheet.getCellRangeByName(name)
+        except Exception:  # noqa: BLE001 - UNO's own errors are no Python classes before it is imported
+            last = sheet.getCellByPosition(address.EndColumn, address.EndRow).AbsoluteName
+            raise LookupError(f"there is no cell {name}; the last one is {last.rpartition('.')[2]}") from None
+    return found
 
 
 def write(document, sheet_name, cells):
     sheets = document.Sheets
     if not sheets.hasByName(sheet_name):
         raise LookupError(f"there is no sheet {sheet_name!r}; sheets are: {', '.join(sheets.ElementNames)}")
-    sheet = sheets.getByName(sheet_name)
+    found = cells_of(sheets.getByName(sheet_name), cells)
     for name, value in cells.items():
-        cell = sheet.getCellRangeByName(name)
-        if value is None:
-            cell.setString("")
-            cell.setFormula("")
-        elif isinstance(value, bool):
-            cell.setFormula("=TRUE()" if value else "=FALSE()")
-        elif isinstance(value, (int, float)):
-            cell.setValue(value)
-        elif value.startswith("="):
-            cell.setFormula(value)
-        else:
-            cell.setString(value)
+        put(document, found[name], value)
     return len(cells)
 
 
@@ -109,4 +178,5 @@ def main():
         print(json.dumps({"error": str(error.args[0])}))
 
 
-main()
+if __name__ == "__main__":
+    main()
