@@ -83,15 +83,25 @@ def key_names(keys: Sequence[str]) -> tuple[str, ...]:
 
 def _typing(action: Type, places: Sequence[Grounding]) -> tuple[InputEvent, ...]:
     events: list[InputEvent] = [ev.Click(x=p.x, y=p.y) for p in places]
-    # Typing replaces a cell of itself, and "select all" there means the whole sheet.
-    in_cell = any(p.element.startswith("table-cell") for p in places)
-    if action.overwrite and not in_cell:
-        events += [ev.Chord(keys=("ctrl", "a")), ev.Chord(keys=("backspace",))]
+    if action.overwrite:
+        events += _emptying(places[0].element if places else "")
     if action.text:
         events.append(ev.Text(text=action.text))
     if action.enter:
         events.append(ev.Chord(keys=("enter",)))
     return tuple(events)
+
+
+def _emptying(element: str) -> list[InputEvent]:
+    """What removes what is there: all of a text, or the line that is typed at a shell's prompt.
+
+    Typing replaces a cell of itself, and "select all" there means the whole sheet.
+    """
+    if element.startswith("table-cell"):
+        return []
+    if element.startswith("terminal"):
+        return [ev.Chord(keys=("ctrl", "e")), ev.Chord(keys=("ctrl", "u"))]
+    return [ev.Chord(keys=("ctrl", "a")), ev.Chord(keys=("backspace",))]
 
 
 def _scroll(action: Scroll, place: Grounding) -> InputEvent:

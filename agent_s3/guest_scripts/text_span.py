@@ -19,6 +19,15 @@ from gi.repository import Atspi, GLib  # noqa: E402
 LIMIT = 20000
 MANY = 2000
 WINDOWS = {Atspi.Role.FRAME, Atspi.Role.DIALOG, Atspi.Role.WINDOW, Atspi.Role.ALERT, Atspi.Role.FILE_CHOOSER}
+FLOWING = {
+    Atspi.Role.PARAGRAPH,
+    Atspi.Role.HEADING,
+    Atspi.Role.LIST_ITEM,
+    Atspi.Role.BLOCK_QUOTE,
+    Atspi.Role.SECTION,
+    Atspi.Role.STATIC,
+}
+"""Roles of elements that are parts of one text, which can be selected from one to another."""
 
 
 def nodes():
@@ -94,39 +103,78 @@ def in_view(boxes, x, y):
     return all(left <= x < left + width and top <= y < top + height for left, top, width, height in boxes)
 
 
-def place(line, first, last):
-    """Where the span from one character to another is; None when its ends are not both in view."""
-    begin, end = extents(line[0], first), extents(line[0], last)
+def end_of(line, offset, *, behind):
+    """The point in the middle before a character, or behind it, and the window's title; None when it is not in view."""
+    box = extents(line[0], offset)
     boxes, window, (dx, dy) = surroundings(line)
-    x, y = begin.x + dx, begin.y + begin.height // 2 + dy
-    to_x, to_y = end.x + end.width + dx, end.y + end.height // 2 + dy
-    shows = begin.height > 0 and end.height > 0 and in_view(boxes, x, y) and in_view(boxes, to_x - 1, to_y)
-    return {"x": x, "y": y, "to_x": to_x, "to_y": to_y, "window": window} if shows else None
+    x, y = box.x + dx + (box.width if behind else 0), box.y + box.height // 2 + dy
+    shows = box.height > 0 and in_view(boxes, x - 1 if behind else x, y)
+    return (x, y, window) if shows else None
+
+
+def place(first_line, first, last_line, last):
+    """Where the span from one character to another is; None when its ends are not both in view in one window."""
+    try:
+        begin, end = end_of(first_line, first, behind=False), end_of(last_line, last, behind=True)
+    except GLib.Error:  # it went away meanwhile
+        return None
+    if begin is None or end is None or begin[2] != end[2]:
+        return None
+    return {"x": begin[0], "y": begin[1], "to_x": end[0], "to_y": end[1], "window": begin[2]}
+
+
+def within(texts, start, end):
+    """Spans within one element: how long they and their text are, and where they lie (None: not in view)."""
+    for line, text in texts:
+        span = find(text, start, end)
+        if span is not None:
+            yield span[1] - span[0], len(text), place(line, span[0], line, span[1] - 1)
+
+
+def across(texts, start, end):
+    """Spans that begin in one element and end in a later one, as a text of several paragraphs has them.
+
+    How many elements lie in between, 0, and where the span lies (None: not in view).
+    """
+    flowing = [(line, text.lower()) for line, text in texts if line[0].get_role() in FLOWING]
+    starts = [(i, text.find(start.lower())) for i, (_, text) in enumerate(flowing)]
+    ends = [(i, text.find(end.lower())) for i, (_, text) in enumerate(flowing)]
+    for i, first in starts:
+        later = next(((j, last) for j, last in ends if j > i and last >= 0), None) if first >= 0 else None
+        if later is not None:
+            j, last = later
+            yield j - i, 0, place(flowing[i][0], first, flowing[j][0], last + len(end) - 1)
+
+
+def texts_shown():
+    found = []
+    for line in nodes():
+        try:
+            found.append((line, Atspi.Text.get_text(line[0], 0, -1)))
+        except GLib.Error:
+            continue
+    return found
+
+
+def best(spans):
+    """Where the best of the spans in view lies, or None; and whether there are any at all."""
+    listed = list(spans)
+    shown = [span for span in listed if span[2] is not None]
+    return (min(shown, key=lambda span: span[:2])[2] if shown else None), bool(listed)
 
 
 def main():
     asked = json.load(sys.stdin)
-    places = []
-    hidden = False
-    for line in nodes():
-        try:
-            text = Atspi.Text.get_text(line[0], 0, -1)
-            span = find(text, asked["start"], asked["end"])
-            if span is None:
-                continue
-            found = place(line, span[0], span[1] - 1)
-        except GLib.Error:
-            continue
-        if found is None:
-            hidden = True
-        else:
-            places.append((span[1] - span[0], len(text), found))
-    if not places:
+    texts = texts_shown()
+    found, hidden = best(within(texts, asked["start"], asked["end"]))
+    if found is None and not hidden:
+        found, hidden = best(across(texts, asked["start"], asked["end"]))
+    if found is None:
         span = f"{asked['start']!r} up to {asked['end']!r}"
         error = f"{span} is not wholly in view; scroll to it" if hidden else f"no text on the screen holds {span}"
         print(json.dumps({"error": error}))
         return
-    print(json.dumps(min(places, key=lambda found: found[:2])[2]))
+    print(json.dumps(found))
 
 
 main()

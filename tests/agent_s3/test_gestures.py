@@ -40,6 +40,11 @@ CASES: list[tuple[Action, list[Grounding], list[InputEvent]]] = [
         [A.model_copy(update={"element": "table-cell B2"})],
         [Click(x=10, y=20), Text(text="x")],
     ),
+    (
+        action("type", text="ls", element_description="a", overwrite=True),
+        [A.model_copy(update={"element": "terminal Terminal"})],
+        [Click(x=10, y=20), Chord(keys=("ctrl", "e")), Chord(keys=("ctrl", "u")), Text(text="ls")],
+    ),
     (action("scroll", element_description="a", clicks=-3), [A], [Scroll(x=10, y=20, dy=-3)]),
     (action("scroll", element_description="a", clicks=3, shift=True), [A], [Scroll(x=10, y=20, dx=-3)]),
     (
