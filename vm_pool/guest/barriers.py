@@ -18,7 +18,8 @@ _DEAF_S = 0.3
 """What a client gets that does not answer pings."""
 _AGAIN_S = 0.1
 """How long to wait for a client before looking whether it still has the focus."""
-_MANAGER_S = 1.0
+_MANAGER_S = 10.0
+"""One that reads a new keyboard map has no time for clicks; keys must not overtake them meanwhile."""
 _SENT_EVENT = 0x80
 _numbers = itertools.count(1)
 """Of pings, of all barriers together: everybody who listens hears the answers to all."""
@@ -111,9 +112,12 @@ class ManagerBarrier:
         self._extents = display.intern_atom("_NET_FRAME_EXTENTS")
         self._window = self._root.create_window(0, 0, 1, 1, 0, display.screen().root_depth)
         self._window.change_attributes(event_mask=X.PropertyChangeMask)
+        self._manager = display.intern_atom("_NET_SUPPORTING_WM_CHECK")
 
     def wait(self) -> bool:
-        """False when no window manager answered within a second."""
+        """False when there is no window manager, or none that answered in time."""
+        if self._root.get_full_property(self._manager, X.AnyPropertyType) is None:
+            return False
         self._window.change_property(self._extents, Xatom.CARDINAL, 32, [0])
         self._display.sync()
         _drain(self._display)
