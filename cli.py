@@ -193,6 +193,33 @@ def doctor(as_json: flags.AsJson = False) -> None:
     raise typer.Exit(0 if health.can_run(checks) else 1)
 
 
+@app.command("certify-actions")
+def certify_actions(
+    ctx: typer.Context,
+    provider: flags.ProviderName = "sandbox",
+    image: flags.ImageName = "desktop",
+    short: flags.ShortForm = False,
+    only: flags.OnlyChecks = "",
+    markdown: flags.MarkdownFile = None,
+    as_json: flags.AsJson = False,
+) -> None:
+    """Do every action in real applications and ask two witnesses: the X server's event log and the application."""
+    import shlex
+
+    from viewer.action_table import certified, check_page, print_actions, write_page
+
+    services: Services = ctx.obj
+    check_page(markdown)
+    certificate = certified(services.make_provider(provider), image, services.now(), short=short, only=only)
+    if markdown is not None:
+        write_page(markdown, certificate, shlex.join(["agent-s3", "certify-actions", *pool_cli.given_words(ctx)]))
+    if as_json:
+        typer.echo(certificate.model_dump_json(indent=2))
+    else:
+        print_actions(certificate)
+    raise typer.Exit(WINNER if certificate.holds else BREAKDOWN)
+
+
 @app.command()
 def report(run_dir: flags.RunFolder) -> None:
     """Write report.html of a run folder again; works on unfinished runs."""

@@ -1,4 +1,4 @@
-"""`agent-s3 pool certify` as a user meets it."""
+"""`agent-s3 pool certify` and `agent-s3 certify-actions` as a user meets them."""
 
 import json
 from dataclasses import replace
@@ -82,3 +82,38 @@ def test_guests_that_run_elsewhere_are_named_by_their_urls(capsys: pytest.Captur
 def test_an_unknown_provider_is_the_users_mistake(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["pool", "certify", "vmware"]) == 2
     assert "known providers" in capsys.readouterr().err
+
+
+def test_actions_are_shown_by_application_with_what_both_witnesses_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["certify-actions", "--provider", "fake", "--only", "hotkey"]) == 0
+    shown = capsys.readouterr()
+    assert "X event log" in shown.out
+    assert "fake, image desktop: 0 passed, 0 failed, " in shown.out
+    assert "n/a: hotkey, terminal: a hotkey interrupts what runs: the machine " in shown.err
+
+
+def test_actions_as_json_and_as_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "actions.md"
+    options = ["--provider", "fake", "--image", "slim", "--short", "--json", "--markdown", str(page)]
+    assert cli.main(["certify-actions", *options]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["schema_version"], shown["image"], shown["short"]) == (1, "slim", True)
+    assert {row["outcome"] for row in shown["rows"]} == {"not_applicable"}
+    written = page.read_text(encoding="utf-8")
+    assert "agent-s3 certify-actions --provider fake --image slim --short --markdown" in written
+    assert "| `wait` |" in written
+    assert "## Text editor" in written
+
+
+def test_a_word_that_no_check_has_is_the_users_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["certify-actions", "--provider", "fake", "--only", "photoshop"]) == 2
+    assert "no check is about 'photoshop'; name an action" in capsys.readouterr().err
+
+
+def test_a_page_that_cannot_be_written_is_the_users_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = str(tmp_path / "missing" / "actions.md")
+    assert cli.main(["certify-actions", "--provider", "fake", "--only", "wait", "--markdown", page]) == 2
+    assert "there is no folder" in capsys.readouterr().err
+    options = ["--provider", "fake", "--only", "wait", "--markdown", str(tmp_path)]
+    assert cli.main(["certify-actions", *options]) == 2
+    assert "cannot write" in capsys.readouterr().err

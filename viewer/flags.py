@@ -103,6 +103,11 @@ StressMinutes = Annotated[
 ]
 StressSeed = Annotated[int, Option("--seed", help="Of what --stress does next.")]
 Clones = Annotated[int, Option("-n", min=2, max=64, help="How many clones to compare.")]
+ShortForm = Annotated[bool, Option("--short", help="Fewer checks: each action and each application, not all of both.")]
+OnlyChecks = Annotated[
+    str, Option("--only", metavar="WORDS", help="Checks whose action, application or sentence has it.")
+]
+MarkdownFile = Annotated[Path | None, Option("--markdown", metavar="FILE", help="Also write the table as a page.")]
 DiskMib = Annotated[int, Option("--mib", min=1, max=65536, help="Size of the disk that is copied, in MiB.")]
 AnyProvider = Annotated[str | None, Option("--provider", help="Only of this one. Default: all that work here.")]
 RunFolder = Annotated[Path, Argument(help="Run folder.", metavar="RUN_DIR")]

@@ -195,10 +195,10 @@ def _print_stress(report: Mapping[str, Any], *, as_json: bool) -> int:
 def _write_page(path: Path, report: Mapping[str, Any], ctx: typer.Context) -> None:
     from viewer.speed_page import write
 
-    write(path, report, shlex.join(["agent-s3", "pool", "bench", *_given_words(ctx)]))
+    write(path, report, shlex.join(["agent-s3", "pool", "bench", *given_words(ctx)]))
 
 
-def _given_words(ctx: typer.Context) -> list[str]:
+def given_words(ctx: typer.Context) -> list[str]:
     """The options of a command as they were written, in the order in which its help lists them."""
     words: list[str] = []
     for parameter in ctx.command.params:

@@ -34,6 +34,8 @@ class Seen(NamedTuple):
     x: int
     y: int
     """Where the pointer was, in screen pixels; 0 for keys, where it does not matter."""
+    types: str = ""
+    """The character that a pressed key types with the map and modifiers of the moment; empty: none, or not recorded."""
 
 
 class Watch:
@@ -54,6 +56,11 @@ class Watch:
                 self._forgotten = len(events) if forget else self._forgotten
                 return fresh
             await asyncio.sleep(_POLL_S)
+
+    async def clear(self) -> None:
+        """Forget all so far and empty the file, for a recorder that opens it anew for each line."""
+        await self._machine.write(self._path, b"watching\n")
+        self._forgotten = 0
 
     async def ready(self) -> None:
         """Wait for the witness's first line, which says that it watches."""
@@ -100,9 +107,12 @@ class Editor:
 
 
 @asynccontextmanager
-async def watching(machine: Machine) -> AsyncGenerator[Watch]:
-    """An X client that records every device event until the block is left. Raises: `NotApplicable`."""
-    async with _program(machine, "record_events.py", "import Xlib.ext.record", "python3-xlib") as path:
+async def watching(machine: Machine, *, recorder: Path = _PROGRAMS / "record_events.py") -> AsyncGenerator[Watch]:
+    """An X client that records every device event until the block is left.
+
+    `recorder`: a program that writes such events, one list of the fields of `Seen` a line. Raises: `NotApplicable`.
+    """
+    async with _program(machine, recorder, "import Xlib.ext.record", "python3-xlib") as path:
         watch = Watch(machine, path)
         await watch.ready()
         yield watch
@@ -116,7 +126,7 @@ async def editor(machine: Machine, *, title: str = "witness", moving: bool = Fal
     """
     needs = "import gi; gi.require_version('Gtk', '3.0'); from gi.repository import Gtk"
     words = (title, "moving" if moving else "still")
-    async with _program(machine, "editor.py", needs, "python3-gi and GTK 3", *words) as path:
+    async with _program(machine, _PROGRAMS / "editor.py", needs, "python3-gi and GTK 3", *words) as path:
         await _until_written(machine, path, "a window with a text field")
         yield Editor(machine, path)
 
@@ -133,16 +143,20 @@ async def require_python(machine: Machine, code: str, packages: str) -> None:
 
 
 @asynccontextmanager
-async def _program(machine: Machine, name: str, needs: str, packages: str, *words: str) -> AsyncGenerator[str]:
+async def _program(machine: Machine, source: Path, needs: str, packages: str, *words: str) -> AsyncGenerator[str]:
     """Run a program of ours in the machine while the block lasts; yields the file that it writes."""
     await require_python(machine, needs, packages)
     folder = f"{machine.info.home}/.witness-{uuid.uuid4().hex[:8]}"
-    await machine.write(f"{folder}/{name}", (_PROGRAMS / name).read_bytes())
-    await machine.launch(["python3", f"{folder}/{name}", f"{folder}/seen", *words])
+    await machine.write(f"{folder}/{source.name}", _content(source))
+    await machine.launch(["python3", f"{folder}/{source.name}", f"{folder}/seen", *words])
     try:
         yield f"{folder}/seen"
     finally:
         await _end(machine, folder)
+
+
+def _content(source: Path) -> bytes:
+    return source.read_bytes()
 
 
 async def _end(machine: Machine, folder: str) -> None:
