@@ -55,9 +55,11 @@ class Inputs:
         """Send checked events in order; returns the receipt without its request id."""
         started = time.monotonic()
         with self._lock:
-            for event in events:
+            for before, event in zip([{"type": ""}, *events], events, strict=False):
                 if event["type"] in _KEY_EVENTS:
                     self._let_presses_arrive()
+                if (before["type"], event["type"]) == ("chord", "text"):
+                    self._keyboard.let_shortcuts_work()
                 self._senders[event["type"]](event)
             self._let_presses_arrive()
             self._display.sync()

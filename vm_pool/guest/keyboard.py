@@ -6,6 +6,7 @@ that out by pinging the focused window, whose answer comes in the order of its e
 Bindings stay until they are recycled or the server ends: undoing them after each text would race the client again.
 """
 
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from itertools import count, takewhile
@@ -19,6 +20,7 @@ from .keys import keysym_of_character, keysym_of_key, typed_form
 
 _SHIFT = 0xFFE1
 _CAPS_LOCK = 0xFFE5
+_IDLE_S = 0.05
 
 
 class Stroke:
@@ -66,6 +68,17 @@ class Keyboard:
             self._type_run([self._stroke(keysym) for keysym in self._bind_all(run)])
         if locked:
             self._tap(self._layout[_CAPS_LOCK].keycode)
+
+    def let_shortcuts_work(self) -> None:
+        """Wait until the focused program has done what the shortcuts that were sent ask of it.
+
+        LibreOffice does that when it has nothing else to do: letters that come right behind a shortcut overtake it, and
+        "select all, delete" deletes them too. After an answer its queue is empty; two such moments are long enough.
+        """
+        for _ in range(2):
+            self._barrier.wait()
+            time.sleep(_IDLE_S)
+        self._barrier.wait()
 
     def down(self, name: str) -> None:
         """Press a key and keep it down; a key that is down stays down."""
