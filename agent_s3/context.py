@@ -8,7 +8,18 @@ every question begins with the whole of the one before, which is what providers'
 import math
 from collections.abc import Sequence
 
-from llm.chat import ImagePart, Message, Part, TextPart, ThinkingPart, Tool, ToolCall, ToolResult
+from llm.chat import (
+    ImagePart,
+    Message,
+    Part,
+    ScreenCall,
+    ScreenResult,
+    TextPart,
+    ThinkingPart,
+    Tool,
+    ToolCall,
+    ToolResult,
+)
 from llm.wire import dumps
 
 _ASCII_PER_TOKEN = 3.2
@@ -49,12 +60,14 @@ def message_tokens(messages: Sequence[Message]) -> int:
 
 def part_tokens(part: Part) -> int:
     match part:
-        case TextPart() | ToolResult():
+        case TextPart() | ToolResult() | ScreenResult():
             return _PER_PART + text_tokens(part.text)
         case ToolCall():
             return _PER_PART + text_tokens(part.name + dumps(part.arguments))
         case ThinkingPart():
             return _PER_PART + text_tokens(dumps(part.data))
+        case ScreenCall():
+            return _PER_PART + text_tokens(dumps([*part.echo, *part.actions]))
         case ImagePart():
             return 0
 

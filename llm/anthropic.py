@@ -7,7 +7,8 @@ Source: https://platform.claude.com/docs/en/api/messages
 
 import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from anthropic import AsyncAnthropic, transform_schema
@@ -21,6 +22,8 @@ from llm.chat import (
     Message,
     Part,
     Request,
+    ScreenCall,
+    ScreenResult,
     StopReason,
     TextPart,
     ThinkingPart,
@@ -29,6 +32,14 @@ from llm.chat import (
     ToolResult,
 )
 from llm.client import Answer, Create, Endpoint, HttpModel, WireReply, read_body
+from llm.computer import (
+    anthropic_call,
+    anthropic_dialect,
+    anthropic_headers,
+    anthropic_result,
+    anthropic_tool,
+    member_calls,
+)
 from llm.errors import Refused
 from llm.http_client import http_client
 from llm.settings import Settings
@@ -58,6 +69,7 @@ class _Block(WireReply):
     id: str = ""
     name: str = ""
     input: dict[str, Any] = Field(default_factory=dict)
+    toolset_name: str = ""
     thinking: str = ""
     signature: str = ""
     data: str = ""
@@ -132,7 +144,8 @@ def _abilities(model: str) -> Abilities:
     version = _VERSION.match(model)
     new = version is not None and (int(version[1]), int(version[2] or 0)) >= (4, 6)
     context = 1_000_000 if new and "haiku-4" not in model else 200_000
-    return Abilities(images=True, tools=True, schema=True, context_tokens=context, max_images=100)
+    computer = anthropic_dialect(model)
+    return Abilities(images=True, tools=True, schema=True, context_tokens=context, max_images=100, computer=computer)
 
 
 def request_body(model: str, request: Request, *, schema_by: SchemaBy) -> dict[str, Any]:
@@ -148,8 +161,12 @@ def request_body(model: str, request: Request, *, schema_by: SchemaBy) -> dict[s
     system = [b for m in request.messages if m.role == "system" for b in _blocks(m.parts)]
     if system:
         body["system"] = system
-    if request.tools:
-        body |= {"tools": [_tool(t) for t in request.tools], "tool_choice": _tool_choice(request)}
+    tools = [_tool(t) for t in request.tools]
+    if request.computer is not None:
+        tools.append(anthropic_tool(model, request.computer))
+        body |= {"extra_headers": headers} if (headers := anthropic_headers(model)) else {}
+    if tools:
+        body |= {"tools": tools, "tool_choice": _tool_choice(request)}
     if request.schema is not None:
         body |= _structured(request, request.schema, schema_by)
     if request.stop:
@@ -185,8 +202,9 @@ def _turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
     Source: https://platform.claude.com/docs/en/agents-and-tools/tool-use/handle-tool-calls
     """
     turns: list[dict[str, Any]] = []
+    members = frozenset(member_calls(messages))
     for message in messages:
-        blocks = _blocks(message.parts)
+        blocks = _blocks(message.parts, members)
         if turns and turns[-1]["role"] == message.role:
             turns[-1]["content"].extend(blocks)
         elif blocks:
@@ -200,9 +218,9 @@ def _is_no_result(block: dict[str, Any]) -> bool:
     return block["type"] != "tool_result"
 
 
-def _blocks(parts: Sequence[Part]) -> list[dict[str, Any]]:
+def _blocks(parts: Sequence[Part], members: Container[str] = ()) -> list[dict[str, Any]]:
     """Parts as content blocks; empty texts, which the API refuses, and others' thinking are left out."""
-    return [_block(p) for p in parts if not _is_left_out(p)]
+    return [block for part in parts if not _is_left_out(part) for block in _block(part, members)]
 
 
 def _is_left_out(part: Part) -> bool:
@@ -211,7 +229,17 @@ def _is_left_out(part: Part) -> bool:
     return isinstance(part, TextPart) and not part.text.strip()
 
 
-def _block(part: Part) -> dict[str, Any]:
+def _block(part: Part, members: Container[str]) -> list[dict[str, Any]]:
+    match part:
+        case ScreenCall():
+            return [dict(item) for item in part.echo]
+        case ScreenResult():
+            return [anthropic_result(part, member=part.call_id in members)]
+        case _:
+            return [_plain_block(part)]
+
+
+def _plain_block(part: TextPart | ImagePart | ToolCall | ToolResult | ThinkingPart) -> dict[str, Any]:
     markable = not isinstance(part, ToolCall | ThinkingPart)
     mark = {"cache_control": {"type": "ephemeral"}} if markable and part.cache else {}
     match part:
@@ -235,6 +263,15 @@ def _limit_marks(blocks: list[dict[str, Any]]) -> None:
         del block["cache_control"]
 
 
+def _screen_calls(reply: _Body, thinking: Sequence[ThinkingPart]) -> tuple[ScreenCall, ...]:
+    """Calls of the computer tool; the first is sent back with the thinking that it came with."""
+    found = [call for b in reply.content if (call := anthropic_call(b.model_dump(exclude_unset=True)))]
+    if not found:
+        return ()
+    first = replace(found[0], echo=(*(part.data for part in thinking), *found[0].echo))
+    return (first, *found[1:])
+
+
 def read_answer(body: str, *, by_tool: bool) -> Answer:
     """The answer in a response body; `by_tool`: the arguments of the reply tool are the text.
 
@@ -243,7 +280,10 @@ def read_answer(body: str, *, by_tool: bool) -> Answer:
     reply = read_body(body, _Body)
     cached = reply.usage.cache_read_input_tokens or 0
     written = reply.usage.cache_creation_input_tokens or 0
-    calls = tuple((b.id, b.name, dumps(b.input)) for b in reply.content if b.type == "tool_use")
+    thinking = tuple(thought for block in reply.content if (thought := block.thought))
+    screen_calls = _screen_calls(reply, thinking)
+    known = {call.id for call in screen_calls}
+    calls = tuple((b.id, b.name, dumps(b.input)) for b in reply.content if b.type == "tool_use" and b.id not in known)
     text = "".join(b.text for b in reply.content if b.type == "text")
     stop_reason = _STOP_REASONS.get(reply.stop_reason or "end_turn", "end")
     if by_tool and calls:
@@ -258,5 +298,6 @@ def read_answer(body: str, *, by_tool: bool) -> Answer:
         output_tokens=reply.usage.output_tokens,
         stop_reason=stop_reason,
         calls=calls,
-        thinking=tuple(thought for block in reply.content if (thought := block.thought)),
+        screen_calls=screen_calls,
+        thinking=thinking,
     )

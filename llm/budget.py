@@ -14,13 +14,30 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from llm.chat import Abilities, ChatModel, Completion, ImagePart, Request, TextPart, ThinkingPart, ToolCall, Usage
+from llm.chat import (
+    Abilities,
+    ChatModel,
+    Completion,
+    ImagePart,
+    Request,
+    ScreenCall,
+    ScreenResult,
+    TextPart,
+    ThinkingPart,
+    ToolCall,
+    Usage,
+)
 from llm.errors import BadReply, BudgetExceeded, ConfigError, LLMError, PriceUnknown, RateLimited, Refused
 from llm.pricing import FREE, Price
 from llm.wire import dumps
 
 MESSAGE_TOKENS = 16
 """Room for the role markers around a message or a tool."""
+COMPUTER_TOOL_TOKENS = 4000
+"""Room for what a provider tells its model of its own computer tool, which no request shows.
+
+Source: Anthropic names 735 to 1,500 tokens for tool and system prompt in its documentation; the rest is for safety.
+"""
 
 
 @dataclass(frozen=True)
@@ -54,6 +71,7 @@ def upper_estimate(request: Request, price: Price | None) -> Spend:
 
 def _most_input_tokens(request: Request, *, image_tokens: int) -> int:
     tokens = len(dumps(request.schema).encode()) if request.schema is not None else 0
+    tokens += COMPUTER_TOOL_TOKENS if request.computer is not None else 0
     for tool in request.tools:
         tokens += MESSAGE_TOKENS + len((tool.name + tool.description + dumps(tool.parameters)).encode())
     for message in request.messages:
@@ -66,6 +84,10 @@ def _most_input_tokens(request: Request, *, image_tokens: int) -> int:
                     tokens += MESSAGE_TOKENS + len((part.id + part.name + dumps(part.arguments)).encode())
                 case ThinkingPart():
                     tokens += MESSAGE_TOKENS + len(dumps(part.data).encode())
+                case ScreenCall():
+                    tokens += MESSAGE_TOKENS + len(dumps([*part.echo, *part.actions]).encode())
+                case ScreenResult():
+                    tokens += MESSAGE_TOKENS + image_tokens + len((part.call_id + part.text).encode())
                 case TextPart():
                     tokens += len(part.text.encode())
                 case _:

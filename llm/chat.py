@@ -60,7 +60,43 @@ class ThinkingPart:
     """The provider's own block or item."""
 
 
-Part = TextPart | ImagePart | ToolCall | ToolResult | ThinkingPart
+ComputerDialect = Literal["openai", "anthropic"]
+"""Whose words the actions of a computer tool are in."""
+
+
+@dataclass(frozen=True)
+class SafetyCheck:
+    """A provider's doubt about a call, to be acknowledged by somebody before the call is answered."""
+
+    id: str
+    code: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class ScreenCall:
+    """The model asks for input on a screen, by its provider's own computer tool."""
+
+    id: str
+    dialect: ComputerDialect
+    actions: tuple[Json, ...]
+    """In the provider's words, to be done in order; points are pixels of the picture it was shown last."""
+    checks: tuple[SafetyCheck, ...] = ()
+    echo: tuple[Json, ...] = ()
+    """Wire items that are sent back as they came, before the call's result."""
+
+
+@dataclass(frozen=True)
+class ScreenResult:
+    """Answer to a `ScreenCall`: the screen afterwards."""
+
+    call_id: str
+    image: ImagePart
+    text: str = ""
+    acknowledged: tuple[SafetyCheck, ...] = ()
+
+
+Part = TextPart | ImagePart | ToolCall | ToolResult | ThinkingPart | ScreenCall | ScreenResult
 
 
 @dataclass(frozen=True)
@@ -89,11 +125,22 @@ class Tool:
 
 
 @dataclass(frozen=True)
+class ComputerTool:
+    """The provider's own tool for operating a screen."""
+
+    width: int
+    """Of the pictures of the screen that are sent, in pixels."""
+    height: int
+
+
+@dataclass(frozen=True)
 class Request:
     """One question to a model."""
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
+    computer: ComputerTool | None = None
+    """Offer the provider's computer tool as well; only where the model's abilities say that it has one."""
     tool_choice: Literal["auto", "required", "none"] = "auto"
     one_call: bool = False
     """Ask the provider for at most one tool call; a reply may hold several all the same."""
@@ -163,6 +210,7 @@ class Completion:
     usage: Usage
     stop_reason: StopReason = "end"
     tool_calls: tuple[ToolCall, ...] = ()
+    screen_calls: tuple[ScreenCall, ...] = ()
     logprobs: tuple[TokenLogprob, ...] | None = None
     """None: not asked for or not given."""
     thinking: tuple[ThinkingPart, ...] = ()
@@ -182,6 +230,8 @@ class Abilities:
     context_tokens: int = 32_768
     max_images: int = 0
     """Most images in one request; 0: no known limit."""
+    computer: ComputerDialect | None = None
+    """Whose computer tool it has; None: none."""
 
 
 class ChatModel(Protocol):

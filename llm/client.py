@@ -16,6 +16,8 @@ from llm.chat import (
     ImagePart,
     Message,
     Request,
+    ScreenCall,
+    ScreenResult,
     StopReason,
     ThinkingPart,
     TokenLogprob,
@@ -48,6 +50,7 @@ class Answer(BaseModel):
     stop_reason: StopReason
     calls: tuple[tuple[str, str, str], ...] = ()
     """Id, name and arguments as JSON text of each tool call."""
+    screen_calls: tuple[ScreenCall, ...] = ()
     logprobs: tuple[TokenLogprob, ...] | None = None
     thinking: tuple[ThinkingPart, ...] = ()
 
@@ -129,6 +132,8 @@ class HttpModel:
         """
         if not self._abilities.images and any(isinstance(p, ImagePart) for m in request.messages for p in m.parts):
             raise Refused(f"{self._name} cannot see pictures: use a model that can, or the observation mode a11y")
+        if self._abilities.computer is None and _uses_computer(request):
+            raise Refused(f"{self._name} has no computer tool that we know: use --actions own, or another model")
         completion = await self._often(request)
         usage = completion.usage
         _log.debug("%s -> %s: %d in, %d out", role, self._name, usage.input_tokens, usage.output_tokens)
@@ -206,6 +211,7 @@ class HttpModel:
             usage=usage,
             stop_reason="stop" if stopped else answer.stop_reason,
             tool_calls=calls,
+            screen_calls=answer.screen_calls,
             logprobs=answer.logprobs,
             thinking=answer.thinking,
         )
@@ -233,6 +239,11 @@ class HttpModel:
         )
 
 
+def _uses_computer(request: Request) -> bool:
+    parts = (part for message in request.messages for part in message.parts)
+    return request.computer is not None or any(isinstance(part, ScreenCall | ScreenResult) for part in parts)
+
+
 def _stopped(text: str, stop: tuple[str, ...]) -> tuple[str, bool]:
     """`text` up to the first stop sequence, for servers that know none; and whether there was one."""
     ends = [end for end in (text.find(s) for s in stop) if end >= 0]
@@ -240,7 +251,7 @@ def _stopped(text: str, stop: tuple[str, ...]) -> tuple[str, bool]:
 
 
 def _check(text: str, answer: Answer, calls: tuple[ToolCall, ...], request: Request, usage: Usage) -> None:
-    if answer.stop_reason == "refused" or calls:
+    if answer.stop_reason == "refused" or calls or answer.screen_calls:
         return
     if not text.strip() and not request.stop:
         why = ", all of max_tokens went elsewhere" if answer.stop_reason == "length" else ""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 
-from llm.chat import Message, Part, Request, TextPart, ToolCall, ToolResult
+from llm.chat import Message, Part, Request, ScreenResult, TextPart, ToolCall, ToolResult
 
 _BREAK = "\u200b"
 """A zero-width space: what is shown stays the same, and no token of any vocabulary holds one after `<`."""
@@ -28,7 +28,7 @@ def _message(message: Message) -> Message:
 
 def _part(part: Part) -> Part:
     match part:
-        case TextPart() | ToolResult():
+        case TextPart() | ToolResult() | ScreenResult():
             return replace(part, text=_text(part.text))
         case ToolCall():
             return replace(part, arguments=_value(part.arguments))

@@ -25,7 +25,7 @@ def http_client(base_url: str, timeout_s: float, *, credentials: Mapping[str, st
 
 _PLAIN = {
     *("host", "connection", "content-type", "content-length", "accept", "accept-encoding"),
-    *("user-agent", "anthropic-version"),
+    *("user-agent", "anthropic-version", "anthropic-beta"),
 }
 """Headers that tell nobody who we are."""
 

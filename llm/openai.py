@@ -6,6 +6,7 @@ Source: https://platform.openai.com/docs/api-reference/responses
 """
 
 import base64
+import json
 import re
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -19,6 +20,8 @@ from llm.chat import (
     ImagePart,
     Message,
     Request,
+    ScreenCall,
+    ScreenResult,
     StopReason,
     TextPart,
     ThinkingPart,
@@ -28,6 +31,7 @@ from llm.chat import (
     ToolResult,
 )
 from llm.client import Answer, Create, Endpoint, HttpModel, WireReply, read_body
+from llm.computer import openai_body, openai_calls, openai_dialect, openai_result, openai_tool
 from llm.errors import ProviderError, RateLimited, Refused, Unavailable
 from llm.http_client import http_client
 from llm.settings import Settings
@@ -159,7 +163,15 @@ def open_openai(model: str, *, name: str, base_url: str | None, key: str, settin
 def _abilities(model: str) -> Abilities:
     thinks = reasons(model)
     context = 272_000 if thinks else 1_000_000 if model.startswith("gpt-4.1") else 128_000
-    return Abilities(images=True, tools=True, schema=True, logprobs=not thinks, context_tokens=context, max_images=500)
+    return Abilities(
+        images=True,
+        tools=True,
+        schema=True,
+        logprobs=not thinks,
+        context_tokens=context,
+        max_images=500,
+        computer=openai_dialect(model),
+    )
 
 
 def request_body(model: str, request: Request) -> dict[str, Any]:
@@ -170,8 +182,12 @@ def request_body(model: str, request: Request) -> dict[str, Any]:
         "max_output_tokens": request.max_tokens,
         "store": False,
     }
-    if request.tools:
-        body |= {"tools": [_tool(t) for t in request.tools], "tool_choice": request.tool_choice}
+    tools = [_tool(t) for t in request.tools]
+    if request.computer is not None:
+        tools.append(openai_tool(model, request.computer))
+        body |= openai_body(model)
+    if tools:
+        body |= {"tools": tools, "tool_choice": request.tool_choice}
         body |= {"parallel_tool_calls": False} if request.one_call else {}
     if request.schema is not None:
         schema = dict(request.schema)
@@ -180,11 +196,11 @@ def request_body(model: str, request: Request) -> dict[str, Any]:
         }
     if request.temperature is not None:
         body["temperature"] = request.temperature
-    included = ["reasoning.encrypted_content"] if reasons(model) else []
+    included = [*body.get("include", ()), *(["reasoning.encrypted_content"] if reasons(model) else [])]
     if request.top_logprobs:
         body["top_logprobs"] = request.top_logprobs
         included.append("message.output_text.logprobs")
-    return body | ({"include": included} if included else {})
+    return body | ({"include": [*dict.fromkeys(included)]} if included else {})
 
 
 def reasons(model: str) -> bool:
@@ -220,6 +236,12 @@ def _items(message: Message) -> Iterator[dict[str, Any]]:
             case ToolCall() | ToolResult():
                 yield from _flush(message.role, content)
                 yield _call_item(part)
+            case ScreenCall():
+                yield from _flush(message.role, content)
+                yield from (dict(item) for item in part.echo)
+            case ScreenResult():
+                yield from _flush(message.role, content)
+                yield from openai_result(part)
     yield from _flush(message.role, content)
 
 
@@ -251,6 +273,7 @@ def read_answer(body: str) -> Answer:
     usage = response.usage or _Usage()
     contents = [c for item in response.output if item.type == "message" for c in item.content or ()]
     calls = tuple((i.call_id, i.name, i.arguments) for i in response.output if i.type == "function_call")
+    screen_calls = _screen_calls(body, response)
     refusal = "".join(c.refusal for c in contents)
     probed = [p for c in contents if c.logprobs for p in c.logprobs]
     return Answer(
@@ -260,11 +283,19 @@ def read_answer(body: str) -> Answer:
         cached_tokens=usage.input_tokens_details.cached_tokens,
         written_tokens=usage.input_tokens_details.cache_write_tokens,
         output_tokens=usage.output_tokens,
-        stop_reason=_stop_reason(response, refused=bool(refusal), called=bool(calls)),
+        stop_reason=_stop_reason(response, refused=bool(refusal), called=bool(calls or screen_calls)),
         calls=calls,
+        screen_calls=screen_calls,
         logprobs=tuple(_logprob(p) for p in probed) or None,
         thinking=tuple(thought for item in response.output if (thought := item.thought)),
     )
+
+
+def _screen_calls(body: str, response: _Response) -> tuple[ScreenCall, ...]:
+    """Calls of the computer tool, with all that is to be sent back as it came."""
+    if all(item.type != "computer_call" for item in response.output):
+        return ()
+    return tuple(openai_calls(json.loads(body)["output"]))
 
 
 def _failure(response: _Response) -> ProviderError:

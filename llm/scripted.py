@@ -10,12 +10,27 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from llm.chat import Abilities, Completion, Request, StopReason, TextPart, TokenLogprob, ToolCall, ToolResult, Usage
+from llm.chat import (
+    Abilities,
+    Completion,
+    ComputerDialect,
+    Request,
+    SafetyCheck,
+    ScreenCall,
+    ScreenResult,
+    StopReason,
+    TextPart,
+    TokenLogprob,
+    ToolCall,
+    ToolResult,
+    Usage,
+)
 from llm.errors import (
     BadReply,
     ConfigError,
@@ -66,6 +81,10 @@ class Reply(BaseModel):
     data: Any = Field(default=None, alias="json")
     """A value sent as JSON text instead of `text`."""
     tool_calls: tuple[ScriptedCall, ...] = ()
+    screen: tuple[dict[str, Any], ...] = ()
+    """Actions of one call to the provider's computer tool, in its words; empty: no call."""
+    checks: tuple[str, ...] = ()
+    """Safety checks that the call comes with."""
     logprobs: tuple[dict[str, float], ...] | None = None
     """Per token the alternatives -> natural logarithm, the chosen one first."""
     stop_reason: StopReason | None = None
@@ -85,6 +104,8 @@ class ScriptFile(BaseModel):
     replies: tuple[Reply | str, ...]
     images: bool = True
     """Whether the model claims to see pictures."""
+    computer: ComputerDialect | None = None
+    """Whose computer tool the model claims to have."""
 
 
 Answer = Reply | Completion | LLMError | str
@@ -132,6 +153,8 @@ class ScriptedModel:
         """
         with self._lock:
             self.asked.append((role, request))
+            if request.computer is not None and self._abilities.computer is None:
+                raise Refused(f"{self._name} has no computer tool: set `computer` in the script")
             answer = self._next(request, role)
         match answer:
             case Completion():
@@ -168,7 +191,7 @@ class ScriptedModel:
             await asyncio.sleep(reply.delay_s)
         if reply.error is not None:
             raise _ERRORS[reply.error](reply.text or f"scripted {reply.error}")
-        completion = _completion(reply, self._name, request)
+        completion = _completion(reply, self._name, request, self._abilities.computer or "openai")
         if request.schema is not None and not completion.tool_calls:
             check_schema(completion.text, request.schema, usage=completion.usage)
         return completion
@@ -193,7 +216,7 @@ def load_script(path: Path) -> ScriptedModel:
         reason = _first_fault(error) if isinstance(error, ValidationError) else str(error)
         message = f"cannot read the script {str(path)!r}: {reason}; see llm/scripted.py for its form"
         raise ConfigError(message) from error
-    abilities = Abilities(images=script.images, tools=True, schema=True, logprobs=True, context_tokens=1_000_000)
+    abilities = replace(FULL_ABILITIES, images=script.images, computer=script.computer)
     return ScriptedModel(script.replies, name=f"scripted:{path}", abilities=abilities)
 
 
@@ -231,19 +254,29 @@ def _turn(request: Request) -> int:
 
 
 def _text_of(request: Request) -> str:
-    return "\n".join(p.text for m in request.messages for p in m.parts if isinstance(p, (TextPart, ToolResult)))
+    said = (p for m in request.messages for p in m.parts if isinstance(p, (TextPart, ToolResult, ScreenResult)))
+    return "\n".join(part.text for part in said)
 
 
-def _completion(reply: Reply, name: str, request: Request) -> Completion:
+def _completion(reply: Reply, name: str, request: Request, dialect: ComputerDialect) -> Completion:
     calls = tuple(ToolCall(f"call_{_turn(request)}_{i}", c.name, c.arguments) for i, c in enumerate(reply.tool_calls))
     return Completion(
         text=reply.text if reply.data is None else dumps(reply.data),
         model=name,
         usage=reply.usage,
-        stop_reason=reply.stop_reason or ("tool" if calls else "end"),
+        stop_reason=reply.stop_reason or ("tool" if calls or reply.screen else "end"),
         tool_calls=calls,
+        screen_calls=_screen_calls(reply, dialect, _turn(request)),
         logprobs=_logprobs(reply) if request.top_logprobs else None,
     )
+
+
+def _screen_calls(reply: Reply, dialect: ComputerDialect, turn: int) -> tuple[ScreenCall, ...]:
+    if not reply.screen:
+        return ()
+    checks = tuple(SafetyCheck(f"check_{i}", message=message) for i, message in enumerate(reply.checks))
+    echo = ({"type": "scripted", "actions": list(reply.screen)},)
+    return (ScreenCall(f"screen_{turn}", dialect, reply.screen, checks, echo),)
 
 
 def _logprobs(reply: Reply) -> tuple[TokenLogprob, ...] | None:
