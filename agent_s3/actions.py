@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 
 from vm_pool.events import Button
+from vm_pool.types import Box
 
 Element = Annotated[str, Field(min_length=1, max_length=500)]
 """An element in words, e.g. `the Save button in the toolbar`, or `#12`: its number in the element list."""
@@ -173,6 +174,20 @@ class Fail(_Action):
     ends_rollout: ClassVar[bool] = True
 
 
+class MovePointer(_Action):
+    """Put the pointer over an element without pressing anything."""
+
+    action: Literal["move_pointer"] = "move_pointer"
+    element_description: Element = Field(description="the element, in words")
+
+
+class Look(_Action):
+    """Look at the screen again, or closer at a part of it."""
+
+    action: Literal["look"] = "look"
+    part: Box | None = Field(default=None, description="in pixels of the frame; null: all of it")
+
+
 Action = Annotated[
     Click
     | Type
@@ -189,7 +204,9 @@ Action = Annotated[
     | AskUser
     | Wait
     | Done
-    | Fail,
+    | Fail
+    | MovePointer
+    | Look,
     Field(discriminator="action"),
 ]
 
@@ -211,7 +228,8 @@ ACTIONS: tuple[type[_Action], ...] = (
     Done,
     Fail,
 )
-"""All of them, in the order in which they are shown to the model."""
+"""The fifteen, in the order in which they are shown to the model. `MovePointer` and `Look` are not among them: only the
+providers' own computer tools ask for those."""
 
 ACTION: TypeAdapter[Action] = TypeAdapter(Action)
 """Validates one action from a mapping with the tag `action`."""

@@ -10,7 +10,7 @@ from agent_s3.prompt import render
 from agent_s3.schema import ActionType, text_schema, tools
 from agent_s3.settings import AgentSettings
 from agent_s3.tally import Tally, whole
-from agent_s3.types import StepError, Thinking, UserMessage
+from agent_s3.types import Grounding, NativeCall, StepError, Thinking, UserMessage
 from llm.chat import Abilities, ChatModel, Completion, Message, Request
 from llm.errors import BadReply
 
@@ -34,6 +34,10 @@ class Decision:
     """What the model was told of its progress before it decided."""
     reflected: str | None = None
     """What was found out beside this decision, for the next one."""
+    places: tuple[Grounding, ...] | None = None
+    """Points that the model itself gave; None: its phrases are to be grounded."""
+    native: NativeCall | None = None
+    """The call of the provider's computer tool that the action was read from."""
     fatal: Exception | None = None
     """A fault of the model's provider that ends the rollout once the step is recorded."""
 
@@ -67,7 +71,7 @@ async def decide(
             if not isinstance(parsed, Rejected):
                 return Decision(parsed.action, parsed.thought, reply, attempt + 1, thinking=_thinking(completion))
             reason = parsed.reason
-        messages = (*messages, *_reask(reply, reason))
+        messages = (*messages, *reask(reply, reason))
     return Decision(None, "", reply, settings.max_replies, error=StepError(kind="bad_reply", message=reason))
 
 
@@ -82,6 +86,10 @@ def verbatim(completion: Completion) -> str:
     """Text and tool calls of a reply as one text."""
     calls = [
         json.dumps({"name": c.name, "arguments": dict(c.arguments)}, ensure_ascii=False) for c in completion.tool_calls
+    ]
+    calls += [
+        json.dumps({"id": c.id, "actions": [dict(a) for a in c.actions]}, ensure_ascii=False, default=str)
+        for c in completion.screen_calls
     ]
     return whole("\n".join([*([completion.text] if completion.text else []), *calls]))
 
@@ -109,7 +117,7 @@ def _with_seed(request: Request, seed: int | None, attempt: int) -> Request:
     return request if seed is None else replace(request, seed=seed + attempt)
 
 
-def _reask(reply: str, reason: str) -> tuple[Message, Message]:
+def reask(reply: str, reason: str) -> tuple[Message, Message]:
     return (
         Message.of("assistant", reply.strip() or "(empty reply)"),
         Message.of("user", without_tags(render("reask", reason=reason))),

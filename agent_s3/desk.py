@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass
 
-from agent_s3.actions import Action, AskUser, Open, SaveToKnowledge
+from agent_s3.actions import Action, AskUser, Look, Open, SaveToKnowledge
 from agent_s3.delta import compute
 from agent_s3.execute import Executed
 from agent_s3.observation import Observation, observed, parts_of
@@ -13,7 +13,8 @@ from agent_s3.tally import Tally
 from agent_s3.types import Delta
 from vm_pool.errors import GuestError, GuestTimeout, MachineError
 from vm_pool.machine import Machine
-from vm_pool.types import FileChange, Look
+from vm_pool.types import FileChange
+from vm_pool.types import Look as Seen
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class Desk:
         ref = self._frames.put(look.frame) if look.frame else None
         return observed(look, self._machine.info, ref=ref, limit=self._limit)
 
-    async def _look(self, since: str | None) -> Look:
+    async def _look(self, since: str | None) -> Seen:
         """A guest whose accessibility bus is broken can still be looked at without the tree."""
         try:
             return await self._machine.look(self._parts, files_since=since)
@@ -72,9 +73,8 @@ class Desk:
             return After(fatal=error)
 
     async def _compare(self, action: Action | None, done: Executed, before: Observation, tally: Tally) -> After:
-        idle = (
-            action is None or action.ends_rollout or isinstance(action, SaveToKnowledge | AskUser) or done.nothing_done
-        )
+        aside = isinstance(action, SaveToKnowledge | AskUser | Look)
+        idle = action is None or action.ends_rollout or aside or done.nothing_done
         if idle:
             return await self._look_now(before, done, tally, settled=True)
         # A new window is mapped well before its program has drawn it.

@@ -1,8 +1,9 @@
 """Doing an action on the machine, once; what is returned is what was really sent."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import Field
 
@@ -13,6 +14,7 @@ from agent_s3.actions import (
     Done,
     Fail,
     HighlightTextSpan,
+    Look,
     Open,
     SaveToKnowledge,
     SetCellValues,
@@ -24,11 +26,13 @@ from agent_s3.gestures import plan
 from agent_s3.guest_script import run_script
 from agent_s3.observation import covered_by
 from agent_s3.settings import AgentSettings
-from agent_s3.types import CodeReport, Frozen, Grounding, StepError, UserAnswer
+from agent_s3.types import CodeReport, Frozen, Grounding, StepError, Tried, UserAnswer
 from agent_s3.windows import open_it, switch_to
 from vm_pool.errors import GuestError, GuestTimeout, MachineError, MachineLost
 from vm_pool.events import Drag, InputEvent
 from vm_pool.machine import Machine
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,10 @@ class Executed:
     error: StepError | None = None
     fatal: Exception | None = None
     """Ends the rollout once the step is recorded."""
+    missed: tuple[Tried, ...] = ()
+    """Who was asked in vain for a phrase."""
+    places: tuple[Grounding, ...] = ()
+    """Found while the action was done, beside those that it was given."""
 
     @property
     def nothing_done(self) -> bool:
@@ -83,6 +91,8 @@ class Hands:
     """Runs the coding agent on a part of the task; None: the whole task."""
     ask: Callable[[str], Awaitable[UserAnswer]]
     """Asks the user a question and waits."""
+    read_span: Callable[[str, str], Awaitable[tuple[Grounding, Grounding] | None]]
+    """Looks for a text by its first and last words on the picture of the screen; None: it was not read there."""
 
 
 async def execute(action: Action, places: Sequence[Grounding], hands: Hands) -> Executed:
@@ -112,7 +122,7 @@ async def _do(action: Action, places: Sequence[Grounding], hands: Hands) -> Exec
             await run_script(hands.machine, "set_cells", data, Written, timeout_s=60, request_id=hands.request_id)
             return Executed()
         case HighlightTextSpan():
-            return await _send((await _span(action, hands),), hands)
+            return await _highlight(action, hands)
         case CallCodeAgent():
             return _code_executed(await hands.write_code(action.task))
         case AskUser():
@@ -120,7 +130,7 @@ async def _do(action: Action, places: Sequence[Grounding], hands: Hands) -> Exec
         case Wait():
             await asyncio.sleep(action.time)  # passing time is what was asked for; the screen settles afterwards
             return Executed()
-        case SaveToKnowledge() | Done() | Fail():
+        case SaveToKnowledge() | Look() | Done() | Fail():
             return Executed()
         case _:
             return await _send(plan(action, places), hands)
@@ -130,6 +140,23 @@ async def _send(events: tuple[InputEvent, ...], hands: Hands) -> Executed:
     if events:
         await hands.machine.perform(events, request_id=hands.request_id)
     return Executed(events=events)
+
+
+async def _highlight(action: HighlightTextSpan, hands: Hands) -> Executed:
+    """By the accessibility tree; what it does not have may still be read on the picture.
+
+    Raises: `GuestError` that says why the tree does not have it.
+    """
+    try:
+        drag, places = await _span(action, hands), ()
+    except GuestError as error:
+        places = await hands.read_span(action.starting_phrase, action.ending_phrase)
+        if places is None:
+            raise
+        log.info("text was read on the picture: %s", error)
+        start, end = places
+        drag = Drag(x=start.x, y=start.y, to_x=end.x, to_y=end.y, button=action.button)
+    return replace(await _send((drag,), hands), places=places)
 
 
 async def _span(action: HighlightTextSpan, hands: Hands) -> Drag:

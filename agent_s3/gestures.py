@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from agent_s3.actions import Action, Click, DragAndDrop, HoldAndPress, Hotkey, Scroll, Type
+from agent_s3.actions import Action, Click, DragAndDrop, HoldAndPress, Hotkey, MovePointer, Scroll, Type
 from agent_s3.types import Grounding
 from vm_pool import events as ev
 from vm_pool.events import InputEvent
@@ -41,7 +41,7 @@ _ALIASES = {
 def phrases(action: Action) -> tuple[str, ...]:
     """What must be grounded before the action can be planned, in the order of use."""
     match action:
-        case Click() | Scroll():
+        case Click() | Scroll() | MovePointer():
             return (action.element_description,)
         case Type():
             return (action.element_description,) if action.element_description else ()
@@ -64,6 +64,8 @@ def plan(action: Action, places: Sequence[Grounding]) -> tuple[InputEvent, ...]:
         case DragAndDrop():
             start, end = places
             return _holding(action.hold_keys, [ev.Drag(x=start.x, y=start.y, to_x=end.x, to_y=end.y)])
+        case MovePointer():
+            return (ev.Move(x=places[0].x, y=places[0].y),)
         case Hotkey():
             return (ev.Chord(keys=key_names(action.keys)),)
         case HoldAndPress():

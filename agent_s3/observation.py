@@ -4,9 +4,10 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from agent_s3.coordinates import Display, Size
 from agent_s3.elements import ElementList, list_elements, squeeze
 from agent_s3.types import FrameRef
-from vm_pool.types import Frame, Look, LookPart, MachineInfo, Window
+from vm_pool.types import Box, Frame, Look, LookPart, MachineInfo, Window
 
 _OPTIONAL: dict[str, LookPart] = {"tree": "tree", "clipboard": "clipboard", "journal": "files"}
 
@@ -22,6 +23,16 @@ class Observation:
     elements: ElementList = field(default_factory=ElementList)
     ref: FrameRef | None = None
     """Name of the picture in the run folder; None: there is none."""
+    origin: tuple[int, int] = (0, 0)
+    """Where the top left of the frame lies on the screen, in screen pixels."""
+
+    @property
+    def display(self) -> Display:
+        """How pixels of the frame and of the screen belong together."""
+        x, y = self.origin
+        screen = Box(x=x, y=y, width=self.width, height=self.height)
+        frame = self.frame
+        return Display(Size(frame.width, frame.height) if frame else Size(self.width, self.height), screen)
 
     @property
     def frame(self) -> Frame | None:
@@ -49,7 +60,7 @@ def parts_of(info: MachineInfo) -> frozenset[LookPart]:
 def observed(look: Look, info: MachineInfo, *, ref: FrameRef | None, limit: int) -> Observation:
     """`limit`: most elements to number."""
     elements = list_elements(look.tree, limit=limit, hidden=_hidden(look)) if look.tree else ElementList()
-    return Observation(look, info.width, info.height, elements, ref)
+    return Observation(look, info.width, info.height, elements, ref, info.origin)
 
 
 def covered_by(windows: Sequence[Window], title: str, x: int, y: int) -> str | None:

@@ -131,7 +131,7 @@ def _placed(word: Word, within: Box) -> Word:
 
 
 def _joined(found: Sequence[Word]) -> list[Word]:
-    """Neighbours whose boxes overlap are one word that was taken apart, e.g. at the dot of a file's name."""
+    """Neighbours whose boxes overlap widely are one word that was taken apart, e.g. at the dot of a file's name."""
     out: list[Word] = []
     for word in found:
         if out and _overlap(out[-1].box, word.box):
@@ -142,7 +142,8 @@ def _joined(found: Sequence[Word]) -> list[Word]:
 
 
 def _overlap(left: Box, right: Box) -> bool:
-    return left.x < right.x <= left.x + left.width and _level(left, right)
+    common = left.x + left.width - right.x
+    return left.x < right.x and 2 * common >= min(left.height, right.height) and _level(left, right)
 
 
 def _both(left: Word, right: Word) -> Word:

@@ -160,7 +160,7 @@ class _Replay:
             return Executed(events=step.events)
         if step.code is not None:
             return Executed(code=await self._run_again(step.code, request_id))
-        hands = Hands(machine, self._stage.settings, request_id, _no_code, _no_question)
+        hands = Hands(machine, self._stage.settings, request_id, _no_code, _no_question, _no_span)
         done = await execute(action, step.grounding, hands)
         if done.fatal is not None:
             raise done.fatal
@@ -217,6 +217,10 @@ class _Replay:
 async def _no_question(_: str) -> UserAnswer:
     """Nobody is asked in a replay, whose steps stand fast."""
     return UserAnswer(text=None, seconds=0)
+
+
+async def _no_span(_start: str, _end: str) -> None:
+    """What was read on a picture was recorded as a drag, and that is sent."""
 
 
 async def _no_code(task: str | None) -> CodeOutcome:

@@ -19,6 +19,10 @@ def _policy_of(value: Any) -> Any:
 
 ReflectionPolicy = Annotated[Literal["always", "never", "on-evidence"], BeforeValidator(_policy_of)]
 PromptStyle = Literal["full", "short"]
+ActionMode = Literal["own", "native"]
+RefineMode = Literal["never", "small", "always"]
+GroundingForm = Literal["json-pixels", "json-1000", "point-pixels", "point-1000"]
+"""See `agent_s3.grounding.forms`."""
 
 SMALL_CONTEXT_TOKENS = 65_536
 """A text-only model whose context is below this gets the short prompts."""
@@ -37,6 +41,8 @@ def answer_tokens(abilities: Abilities) -> int:
 class AgentSettings(Frozen):
     """Settings of one rollout."""
 
+    actions: ActionMode = "own"
+    """`native`: the worker's provider's own computer tool instead of our actions by pointer and keyboard."""
     observe: ObservationMode | None = None
     """None: `screenshot+a11y` for models that take images, else `a11y`."""
     style: PromptStyle | None = None
@@ -69,6 +75,12 @@ class AgentSettings(Frozen):
     """Whether the agent may ask its user with `ask_user`; never in benchmarks."""
     ask_timeout_s: float = Field(default=300.0, gt=0)
     """How long an answer is awaited, in seconds."""
+    ground_form: GroundingForm | None = None
+    """How the grounding model is asked, and in what it answers; None: told from its name."""
+    refine: RefineMode = "small"
+    """Which targets the grounding model is shown again on an enlarged crop around its first answer."""
+    read_text: bool = True
+    """Whether an element that was not found otherwise is looked for by its text on the picture of the screen."""
     quiet_ms: int = Field(default=150, ge=1)
     """The screen counts as settled after so many milliseconds without change."""
     settle_timeout_ms: int = Field(default=3000, ge=1)
@@ -90,6 +102,8 @@ class AgentSettings(Frozen):
         """How this model observes; a model that takes no images never gets any."""
         if not abilities.images:
             return "a11y"
+        if self.actions == "native" and self.observe is None:
+            return "screenshot"  # it points to pixels; numbers of elements mean nothing to it
         return self.observe or "screenshot+a11y"
 
     def reply_tokens(self, abilities: Abilities) -> int:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from agent_s3.actions import Action
-from llm.chat import Usage
+from llm.chat import ComputerDialect, Usage
 from vm_pool.events import InputEvent
 from vm_pool.types import Box, FileChange
 
@@ -106,18 +106,80 @@ class Delta(Frozen):
         )
 
 
+class Question(Frozen):
+    """A picture that a grounding model was shown, and what it said."""
+
+    model: str
+    """Its spec."""
+    part: Box
+    """What of the frame it was shown, in pixels of the frame."""
+    width: int
+    """Of the picture as it was sent, in its own pixels."""
+    height: int
+    reply: str
+    """Verbatim, shortened."""
+    x: int | None = None
+    """Where that is, in pixels of the frame; None: it found nothing, or nothing that can be used."""
+    y: int | None = None
+
+
+class Tried(Frozen):
+    """One grounder that was asked for a phrase."""
+
+    by: Literal["tree", "model", "ocr"]
+    reason: str = ""
+    """Why it did not find the element; empty: it did."""
+    questions: tuple[Question, ...] = ()
+    """What models were asked, in order; empty: it asked none."""
+
+
 class Grounding(Frozen):
     """A phrase and the pixel that it was resolved to."""
 
     phrase: str
     x: int
+    """In pixels of the screen, as events are given in."""
     y: int
     box: Box | None = None
-    """The element, when it is known."""
+    """The element, when it is known, in pixels of the screen."""
     by: str
-    """The grounder that answered: `number`, `tree`, `ocr`, `model`."""
+    """What answered: `number`, `tree`, `model`, `ocr`; or `given`: the worker's model itself gave the point."""
     element: str = ""
-    """Role and name of the element found."""
+    """Role and name of the element found, or the text that was read."""
+    score: float | None = None
+    """How well it fits, 0 to 1, in the grounder's own units; None: it gives none."""
+    tried: tuple[Tried, ...] = ()
+    """All grounders asked, in order; the last one found it. Empty in runs recorded before they were kept."""
+
+
+class SafetyNotice(Frozen):
+    """A provider's doubt about what its model asked for."""
+
+    id: str
+    code: str = ""
+    message: str = ""
+
+
+class NativeCall(Frozen):
+    """The call of a provider's own computer tool that a step carries out a part of."""
+
+    id: str
+    """Equal for all steps of one call."""
+    actions: tuple[Mapping[str, Any], ...]
+    """All that was asked for, in the provider's words; points are in pixels of the picture that was sent."""
+    dialect: ComputerDialect
+    part: int = 0
+    """Which of the typed actions that the call amounts to this step is, from 0."""
+    parts: int = 1
+    """How many these are."""
+    width: int
+    """Of the picture that was sent, in its own pixels."""
+    height: int
+    checks: tuple[SafetyNotice, ...] = ()
+    acknowledged: bool = False
+    """Whether somebody said that the call may be carried out all the same; False as well when there were no checks."""
+    echo: tuple[Mapping[str, Any], ...] = ()
+    """Wire items that are sent back with the result; of the first step of a call only."""
 
 
 class Risk(Frozen):
@@ -201,7 +263,15 @@ class UserAnswer(Frozen):
 
 
 StepErrorKind = Literal[
-    "bad_reply", "not_found", "refused", "dry_run", "refused_by_guest", "interrupted", "model", "machine"
+    "bad_reply",
+    "not_found",
+    "refused",
+    "dry_run",
+    "refused_by_guest",
+    "interrupted",
+    "model",
+    "machine",
+    "safety_check",
 ]
 
 
@@ -214,7 +284,7 @@ class StepError(Frozen):
     @property
     def nothing_done(self) -> bool:
         """True when it failed before anything was sent to the machine."""
-        return self.kind in ("not_found", "bad_reply", "refused", "dry_run")
+        return self.kind in ("not_found", "bad_reply", "refused", "dry_run", "safety_check")
 
 
 class Thinking(Frozen):
@@ -241,6 +311,10 @@ class Step(Frozen):
     thinking: tuple[Thinking, ...] = ()
     """Sent back with the reply in later questions; empty: the provider gave none."""
     grounding: tuple[Grounding, ...] = ()
+    missed: tuple[Tried, ...] = ()
+    """Who was asked for the phrase that was not found, all in vain."""
+    native: NativeCall | None = None
+    """What the action was read from, when the worker used its provider's own computer tool."""
     events: tuple[InputEvent, ...] = ()
     """What was really sent to the machine."""
     before: FrameRef | None = None
@@ -276,6 +350,7 @@ RolloutStatus = Literal[
     "stopped",  # it got nowhere while others were done
     "bad_replies",  # the model gave no valid action in a row of steps
     "budget",  # a budget of money, tokens or steps is spent, the run's or the rollout's own
+    "safety_check",  # the provider doubts what its model asked for, and nobody said to go on
     "timeout",  # a limit of wall time is over, the run's or the rollout's own
     "model_error",  # the model's provider failed
     "machine_lost",  # infrastructure: the only status that is retried

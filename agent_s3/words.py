@@ -11,6 +11,8 @@ from agent_s3.actions import (
     HighlightTextSpan,
     HoldAndPress,
     Hotkey,
+    Look,
+    MovePointer,
     Open,
     SaveToKnowledge,
     Scroll,
@@ -72,12 +74,18 @@ def _other_words(action: Action) -> str:
             return f"ask the user {squeeze(action.question, 120)!r}"
         case Wait():
             return f"wait {action.time:g} s"
-        case Done():
-            return "say that the task is done"
-        case Fail():
-            return "say that the task cannot be done"
+        case Done() | Fail():
+            return "say that the task is done" if action.action == "done" else "say that the task cannot be done"
+        case MovePointer() | Look():
+            return _looking_words(action)
         case _:
             return action.action.replace("_", " ")
+
+
+def _looking_words(action: MovePointer | Look) -> str:
+    if isinstance(action, MovePointer):
+        return f"move the pointer to {action.element_description!r}"
+    return "look at the screen" if action.part is None else "look closer at a part of the screen"
 
 
 def delta_words(delta: Delta, *, limit: int = 12) -> str:

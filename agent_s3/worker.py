@@ -14,12 +14,16 @@ from agent_s3.decide import Decision, decide, uses_tools
 from agent_s3.elements import squeeze
 from agent_s3.execute import Executed, Hands, execute
 from agent_s3.gestures import phrases
-from agent_s3.grounding import Grounder, NotFound
+from agent_s3.grounding import Grounder, NotFound, text
 from agent_s3.grounding.chain import ChainGrounder
 from agent_s3.grounding.model import ModelGrounder
+from agent_s3.grounding.reading import ScreenReader
+from agent_s3.grounding.text import TextGrounder
 from agent_s3.grounding.tree import TreeGrounder
 from agent_s3.history import Hints, Now, messages, pictures_wanted
 from agent_s3.inbox import Inbox, with_added
+from agent_s3.native_turn import NobodyAcknowledges, SafetyGate
+from agent_s3.native_worker import NativeMind, Told
 from agent_s3.observation import Observation
 from agent_s3.prompt import render, turns
 from agent_s3.record import FrameStore
@@ -32,7 +36,7 @@ from llm.chat import ChatModel, Message
 from llm.errors import ContextTooLong, LLMError
 from vm_pool.errors import GuestError, GuestTimeout
 from vm_pool.machine import Machine
-from vm_pool.types import Window
+from vm_pool.types import Look, Window
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +61,11 @@ class Worker:
         code_notes: Path,
         inbox: Inbox,
         approver: Approver,
+        eyes: ChatModel | None = None,
+        gate: SafetyGate | None = None,
     ) -> None:
-        """`code_notes`: file that receives what the coding agent runs, as it happens."""
+        """`code_notes`: file that receives what the coding agent runs, as it happens. `eyes`: the grounding model;
+        None: the worker's own. `gate` looks at what a provider doubts; None: nobody."""
         self._task = task
         self._machine = machine
         self._model = model
@@ -68,9 +75,13 @@ class Worker:
         self._code_notes = code_notes
         self._inbox = inbox
         self._approver = approver
+        native = settings.actions == "native"
+        self._mind = NativeMind(model, frames, settings, gate or NobodyAcknowledges()) if native else None
         self._mode = settings.mode(model.abilities)
         self._short = settings.prompt_style(model.abilities) == "short"
         self._as_tools = uses_tools(model.abilities, short=self._short)
+        self._eyes = eyes or model
+        self._reader = ScreenReader()
         self._actions: tuple[ActionType, ...] = ()
         self._reflector = Reflector(
             model, task.instruction, frames, settings, short=self._short, pictures=self._shows_pictures
@@ -98,6 +109,8 @@ class Worker:
         said: str | None = None
         told = self.unread(steps)
         try:
+            if self._mind and (onward := self._mind.go_on(steps, before)):
+                return onward
             with tally.phase("reflect"):
                 said = await self._reflector.before(steps, before.ref, tally)
             with tally.phase("decide"):
@@ -110,6 +123,9 @@ class Worker:
 
     async def _ask(self, steps: Sequence[Step], before: Observation, hints: Hints, tally: Tally) -> Decision:
         """Ask for the next action; with less of the past when the provider counts more tokens than we did."""
+        if self._mind:
+            told = Told(self._system(), self._task.instruction, self._state(steps, before), hints)
+            return await self._mind.decide(told, steps, before, self._actions, tally)
         for share in _LESS_OF_THE_PAST:
             try:
                 return await self._ask_with(steps, before, hints, tally, share=share)
@@ -134,6 +150,8 @@ class Worker:
         self, decision: Decision, before: Observation, tally: Tally
     ) -> tuple[tuple[Grounding, ...], Executed | None]:
         """Points for all phrases of the action; or, when one is not found, the outcome of a step that does nothing."""
+        if decision.places is not None:
+            return decision.places, None
         wanted = phrases(decision.action) if decision.action else ()
         grounder = self._grounder(tally)
         places: list[Grounding] = []
@@ -144,7 +162,8 @@ class Worker:
                 except LLMError as error:
                     return tuple(places), Executed(error=StepError(kind="model", message=str(error)), fatal=error)
                 if isinstance(place, NotFound):
-                    return tuple(places), Executed(error=StepError(kind="not_found", message=place.message))
+                    error = StepError(kind="not_found", message=place.message)
+                    return tuple(places), Executed(error=error, missed=place.tried)
                 places.append(place)
         return tuple(places), None
 
@@ -168,13 +187,26 @@ class Worker:
         async def ask(question: str) -> UserAnswer:
             return await self._inbox.ask(question, timeout_s=self._settings.ask_timeout_s)
 
-        return await execute(action, places, Hands(self._machine, self._settings, request_id, write_code, ask))
+        hands = Hands(self._machine, self._settings, request_id, write_code, ask, self._read_span)
+        return await execute(action, places, hands)
+
+    async def _read_span(self, start: str, end: str) -> tuple[Grounding, Grounding] | None:
+        """Where a text begins and ends on the screen as it is now. Raises: errors of `vm_pool.errors`."""
+        if not self._settings.read_text:
+            return None
+        info, frame = self._machine.info, await self._machine.screenshot()
+        seen = Observation(Look(frame=frame), info.width, info.height, origin=info.origin)
+        return await text.locate_span(self._reader, seen, start, end)
 
     def _grounder(self, tally: Tally) -> Grounder:
-        """The tree first: it is exact and free; then the model's eyes, where it has any."""
-        if not self._model.abilities.images:
-            return TreeGrounder()
-        return ChainGrounder([TreeGrounder(), ModelGrounder(self._model, tally)])
+        """The tree first: it is exact and free; then a model's eyes, where it has any; then the text on the picture."""
+        chain: list[Grounder] = [TreeGrounder()]
+        if self._eyes.abilities.images:
+            form, refine = self._settings.ground_form, self._settings.refine
+            chain.append(ModelGrounder(self._eyes, tally, form=form, refine=refine))
+        if self._settings.read_text:
+            chain.append(TextGrounder(self._reader))
+        return ChainGrounder(chain)
 
     def _seed(self, step: int) -> int | None:
         """Another one for each rollout and step, so that equal prompts do not make equal rollouts."""
@@ -228,7 +260,7 @@ class Worker:
     def _system(self) -> str:
         info = self._machine.info
         return render(
-            "worker_short" if self._short else "worker",
+            "worker_native" if self._mind else "worker_short" if self._short else "worker",
             platform=info.platform,
             width=info.width,
             height=info.height,

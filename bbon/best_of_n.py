@@ -67,8 +67,7 @@ async def run(
             ledger = Ledger(state.state.usage)
             budget = run_models.budget_of(config, ledger, state.state.forfeited)
             opened = await stack.enter_async_context(run_models.opened(config, models))
-            for worker in (opened.worker, *opened.others):
-                check_price(worker, config)
+            check_price(opened, config)
             session = Session(
                 config=config,
                 paths=paths,

@@ -16,6 +16,7 @@ COMPARABLE: Mapping[str, str] = {
     "stopped": "the agent was stopped because it got nowhere while others were done",
     "bad_replies": "the agent broke off without a usable reply",
     "budget": "the agent was stopped because the budget was used up",
+    "safety_check": "the agent was stopped because its model's provider doubted what it was about to do",
     "timeout": "the agent was stopped because its time was over",
 }
 """Endings after which a desktop can be judged, in words. The others are faults of infrastructure or of ours."""

@@ -98,6 +98,7 @@ def _failure(step: Step) -> str:
     what = {
         "bad_reply": "no usable action came from the agent, nothing was done",
         "not_found": "the element was not found, nothing was done",
+        "safety_check": "the provider of its model doubted what it was about to do, nothing was done",
         "refused": "the user did not allow it, nothing was done",
         "dry_run": "it was a dry run, nothing was done",
         "refused_by_guest": "the desktop refused the action",

@@ -14,7 +14,7 @@ from agent_s3.paths import RolloutPaths, RunPaths
 from agent_s3.record import read_lines
 from agent_s3.tally import total
 from agent_s3.types import Step
-from bbon.models import known_price
+from bbon.models import Models, known_price
 from bbon.types import RunConfig
 from llm.budget import Budget, Ledger, Metered
 from llm.chat import ChatModel, Usage
@@ -27,6 +27,8 @@ class Limited(NamedTuple):
     """What a rollout is run with."""
 
     model: ChatModel
+    eyes: ChatModel | None
+    """The grounding model, under the same limits; None: the worker's."""
     limits: Limits
 
 
@@ -52,8 +54,8 @@ class RunLimits:
             Deadline(_left(config.max_minutes, used), name="the run's time (--max-minutes)"),
         )
 
-    def of_rollout(self, model: ChatModel, paths: RolloutPaths) -> Limited:
-        """The worker's model and the limits of one rollout, less what its recorded steps took.
+    def of_rollout(self, worker: ChatModel, paths: RolloutPaths, *, eyes: ChatModel | None) -> Limited:
+        """The worker's and the grounding model and the limits of one rollout, less what its recorded steps took.
 
         Raises: `PriceUnknown`, `agent_s3.record.RecordError`.
         """
@@ -61,25 +63,33 @@ class RunLimits:
         own = Deadline(_left(config.rollout_max_minutes, _seconds(steps)), name="the rollout's time")
         deadline = own.sooner(self.deadline)
         spent = sum(total(step.usage for step in steps).values(), Usage())
-        return Limited(Timed(metered(model, config, spent), deadline), Limits(deadline, self.steps))
+        budget = budget_of(config, spent)
+        seeing = None if eyes is None else Timed(metered(eyes, budget), deadline)
+        return Limited(Timed(metered(worker, budget), deadline), seeing, Limits(deadline, self.steps))
 
 
-def check_price(model: ChatModel, config: RunConfig) -> None:
-    """Raises: `PriceUnknown` when the rollouts' money is limited and their model has no price."""
-    metered(model, config, Usage())
+def check_price(models: Models, config: RunConfig) -> None:
+    """Raises: `PriceUnknown` when the rollouts' money is limited and one of their models has no price."""
+    for model in (models.worker, *models.others, models.ground):
+        if model is not None:
+            metered(model, budget_of(config, Usage()))
 
 
-def metered(model: ChatModel, config: RunConfig, spent: Usage) -> ChatModel:
-    """A rollout's model under the rollout's own budget.
-
-    Raises: `PriceUnknown` when that limits money and the model has no price.
-    """
-    budget = Budget(
+def budget_of(config: RunConfig, spent: Usage) -> Budget:
+    """Of one rollout, less what it has spent."""
+    return Budget(
         usd=config.rollout_budget_usd,
         tokens=config.rollout_budget_tokens,
         spent=spent,
         name="the budget of this rollout",
     )
+
+
+def metered(model: ChatModel, budget: Budget) -> ChatModel:
+    """A rollout's model under the rollout's own budget.
+
+    Raises: `PriceUnknown` when that limits money and the model has no price.
+    """
     return Metered(model, budget=budget, ledger=Ledger(), price=known_price(model))
 
 

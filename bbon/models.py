@@ -29,6 +29,9 @@ class Models:
     """Further workers of a mixture, which take turns with the first; one that runs several rollouts may stand here
     several times."""
 
+    ground: ChatModel | None = None
+    """Finds elements on pictures; None: each worker does itself."""
+
     def worker_of(self, index: int) -> ChatModel:
         """Whoever runs this rollout."""
         every = (self.worker, *self.others)
@@ -44,6 +47,7 @@ class Models:
 async def opened(config: RunConfig, given: Models | None) -> AsyncGenerator[Models]:
     """The models given, else those that the config names; only the latter are closed. Raises: `ConfigError`."""
     if given is not None:
+        _check_tool(config, given)
         yield given
         return
     settings = settings_of(config)
@@ -51,11 +55,27 @@ async def opened(config: RunConfig, given: Models | None) -> AsyncGenerator[Mode
         first, *others = models_of(config.model)
         narrator, judge = config.narrator or first, config.judge or first
         known: dict[str, ChatModel] = {}
-        for spec in (first, *others, narrator, judge):
-            if spec not in known:
+        for spec in (first, *others, narrator, judge, config.ground):
+            if spec is not None and spec not in known:
                 known[spec] = open_model(spec, settings=settings)
                 stack.push_async_callback(known[spec].aclose)
-        yield Models(known[first], known[narrator], known[judge], tuple(known[spec] for spec in others))
+        models = Models(
+            worker=known[first],
+            narrator=known[narrator],
+            judge=known[judge],
+            others=tuple(known[spec] for spec in others),
+            ground=known[config.ground] if config.ground else None,
+        )
+        _check_tool(config, models)
+        yield models
+
+
+def _check_tool(config: RunConfig, models: Models) -> None:
+    """Raises: `ConfigError` for native actions of a worker that has none."""
+    without = [model.name for model in (models.worker, *models.others) if model.abilities.computer is None]
+    if config.actions == "native" and without:
+        message = "has no computer tool that we know; leave out --actions native, or name a model that has one"
+        raise ConfigError(f"{without[0]} {message}, e.g. --model anthropic:claude-opus-5-5")
 
 
 def settings_of(config: RunConfig) -> Settings:
@@ -71,10 +91,16 @@ def budget_of(config: RunConfig, ledger: Ledger, forfeited: Spend) -> Budget:
 def metered(models: Models, budget: Budget, ledger: Ledger) -> Models:
     """The same models under one budget. Raises: `PriceUnknown` when money is limited and a model has no price."""
     made: dict[int, ChatModel] = {}
-    for model in (models.worker, models.narrator, models.judge, *models.others):
-        made.setdefault(id(model), Metered(model, budget=budget, ledger=ledger, price=known_price(model)))
-    others = tuple(made[id(model)] for model in models.others)
-    return Models(made[id(models.worker)], made[id(models.narrator)], made[id(models.judge)], others)
+    for model in (models.worker, models.narrator, models.judge, *models.others, models.ground):
+        if model is not None:
+            made.setdefault(id(model), Metered(model, budget=budget, ledger=ledger, price=known_price(model)))
+    return Models(
+        worker=made[id(models.worker)],
+        narrator=made[id(models.narrator)],
+        judge=made[id(models.judge)],
+        others=tuple(made[id(model)] for model in models.others),
+        ground=made[id(models.ground)] if models.ground else None,
+    )
 
 
 def known_price(model: ChatModel) -> Price | None:

@@ -236,7 +236,8 @@ async def _run(
     def on_ask(question: str, timeout_s: float) -> None:
         session.listener(Asked(rollout=index, question=question, timeout_s=timeout_s))
 
-    limits = session.limits.of_rollout(session.models.worker_of(index), session.paths.rollout(index))
+    models = session.models
+    limits = session.limits.of_rollout(models.worker_of(index), session.paths.rollout(index), eyes=models.ground)
     result = await run_rollout(
         Task(id=session.run_id, instruction=session.config.instruction),
         machine,
@@ -252,6 +253,7 @@ async def _run(
         limits=limits.limits,
         stop=_stop_rule(session),
         asker=session.asker,
+        eyes=limits.eyes,
     )
     _tell_the_rest(narrator, session.paths.rollout(index))
     return result
@@ -275,9 +277,13 @@ def _stop_rule(session: Session) -> StopRule:
 def _settings(session: Session, index: int) -> AgentSettings:
     config = session.config
     return AgentSettings(
+        actions=config.actions,
         observe=config.observe,
         max_steps=config.max_steps,
         images_kept=config.images_kept,
+        ground_form=config.ground_form,
+        refine=config.refine,
+        read_text=config.read_text,
         reflection=config.reflection,
         ask=config.ask,
         ask_timeout_s=config.ask_timeout_s,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from agent_s3.risks import RiskRules
-from agent_s3.settings import ReflectionPolicy
+from agent_s3.settings import ActionMode, GroundingForm, RefineMode, ReflectionPolicy
 from agent_s3.types import SCHEMA_VERSION, ApprovalPolicy, FrameRef, RolloutResult, Step
 from llm.chat import Usage
 from vm_pool.types import Box
@@ -46,8 +46,18 @@ class RunConfig(Frozen):
     """Model spec of the judge; None: the worker's, of a mixture the first one's."""
     narrator: str | None = None
     """Model spec of the narrator; None: the worker's, of a mixture the first one's."""
+    ground: str | None = None
+    """Model spec of the grounding model, which finds elements on pictures; None: the worker's."""
+    ground_form: GroundingForm | None = None
+    """How that model is asked and in what it answers; None: told from its name, see `agent_s3.grounding.forms`."""
+    refine: RefineMode = "small"
+    """Which targets that model is asked for again on an enlarged crop around its first answer."""
+    read_text: bool = True
+    """Whether elements that are not found otherwise are looked for by their text on the picture of the screen."""
     temperature: float | None = Field(default=None, ge=0, le=2)
     """Of the workers; None: 0.7 for the local model, else the provider's default."""
+    actions: ActionMode = "own"
+    """`native`: workers use their provider's own computer tool instead of our actions by pointer and keyboard."""
     observe: ObservationMode | None = None
     """None: `screenshot+a11y` for models that take images, else `a11y`."""
     max_steps: int = Field(default=15, ge=1, le=1000)

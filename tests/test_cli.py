@@ -137,6 +137,9 @@ def test_every_flag_reaches_the_run() -> None:
     flags = {
         "--judge": "openai:gpt-5",
         "--narrator": "local",
+        "--ground": "openai+http://localhost:8000/v1:UI-TARS-1.5-7B",
+        "--ground-form": "point-1000",
+        "--refine": "always",
         "--budget-usd": "2",
         "--budget-tokens": "9000",
         "--budget-steps": "40",
@@ -150,6 +153,7 @@ def test_every_flag_reaches_the_run() -> None:
         "--image": "slim",
         "--network": "allow:example.org",
         "--max-steps": "7",
+        "--actions": "native",
         "--observe": "a11y",
         "--reflection": "always",
         "--ask-timeout": "60",
@@ -167,7 +171,7 @@ def test_every_flag_reaches_the_run() -> None:
         "--run-dir": "here",
     }
 
-    switches = ("--reflection-first", "--stop-hopeless", "--ask")
+    switches = ("--reflection-first", "--stop-hopeless", "--ask", "--no-read-text")
     _, double = call("run", "Sum it", *switches, *(word for pair in flags.items() for word in pair))
 
     config, paths, _ = double.calls[0]
@@ -175,6 +179,10 @@ def test_every_flag_reaches_the_run() -> None:
         instruction="Sum it",
         judge="openai:gpt-5",
         narrator="local",
+        ground="openai+http://localhost:8000/v1:UI-TARS-1.5-7B",
+        ground_form="point-1000",
+        refine="always",
+        read_text=False,
         budget_usd=2,
         budget_tokens=9000,
         budget_steps=40,
@@ -188,6 +196,7 @@ def test_every_flag_reaches_the_run() -> None:
         image="slim",
         network="allow:example.org",
         max_steps=7,
+        actions="native",
         observe="a11y",
         reflection="always",
         reflection_beside=False,

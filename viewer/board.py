@@ -29,6 +29,7 @@ STATE_WORDS = {
     "stopped": "got nowhere",
     "bad_replies": "bad replies",
     "budget": "budget spent",
+    "safety_check": "safety check",
     "timeout": "time over",
     "model_error": "model failed",
     "machine_lost": "machine lost",

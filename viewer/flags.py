@@ -31,6 +31,18 @@ Votes = Annotated[
     int,
     Option(min=1, max=25, metavar="K", help="Written answers of the judge, each over another order; most votes win."),
 ]
+Ground = Annotated[str | None, Option(help="Model that finds elements on pictures. Default: the worker's.")]
+GroundForm = Annotated[
+    Literal["json-pixels", "json-1000", "point-pixels", "point-1000"] | None,
+    Option(help="What that model answers, in pixels or thousandths of the picture. Default: told from its name."),
+]
+Refine = Annotated[
+    Literal["never", "small", "always"],
+    Option(help="Which targets that model is asked for again on an enlarged crop."),
+]
+ReadText = Annotated[
+    bool, Option("--read-text/--no-read-text", help="Look for elements by their text on the picture as well.")
+]
 BudgetUsd = Annotated[float | None, Option(help="Hard limit of the whole run, in USD.")]
 BudgetTokens = Annotated[int | None, Option(help="Hard limit of the whole run, in tokens.")]
 BudgetSteps = Annotated[int | None, Option(help="Most steps of all rollouts together.")]
@@ -54,6 +66,10 @@ Because = Annotated[str, Option("--because", metavar="TEXT", help="What the agen
 ImageName = Annotated[str, Option(help="Desktop image: slim or desktop.")]
 Network = Annotated[str, Option(help="What desktops may reach: none, allow:NAME[,NAME...] or open.")]
 MaxSteps = Annotated[int, Option(min=1, max=1000, help="Most steps of a rollout.")]
+Actions = Annotated[
+    Literal["own", "native"],
+    Option(help="The worker acts by our actions, or by the computer tool of its model's provider."),
+]
 Observe = Annotated[
     Literal["screenshot", "a11y", "screenshot+a11y"] | None,
     Option(help="What the worker sees. Default: all that its model can take."),

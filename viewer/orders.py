@@ -116,7 +116,7 @@ def build_config(fields: Mapping[str, Any], command: str = "run") -> RunConfig:
         flag = "--size, " + name if name in ("width", "height") else _flag(name)
         raise UserMistake(f"{flag}: {first['msg']}; see agent-s3 {command} -h") from error
     models_of(config.model)
-    for spec in (config.judge, config.narrator):
+    for spec in (config.judge, config.narrator, config.ground):
         if spec is not None:
             parse_spec(spec)
     check_known(config.provider)

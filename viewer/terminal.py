@@ -42,6 +42,7 @@ _STYLES = {
     "done": "green",
     "fail": "yellow",
     "step_limit": "yellow",
+    "safety_check": "yellow",
     "timeout": "yellow",
     "stopped": "yellow",
 }

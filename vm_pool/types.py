@@ -46,6 +46,9 @@ class MachineInfo(Frozen):
     """Screen height in pixels."""
     scale: float = 1.0
     """Device pixels per logical pixel."""
+    origin: tuple[int, int] = (0, 0)
+    """Where the top left of its frames lies in the coordinates of its input events; elsewhere than (0, 0) when frames
+    show one monitor of several."""
     user: str
     home: str
     """Home directory of `user` inside the machine."""

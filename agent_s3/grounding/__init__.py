@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agent_s3.observation import Observation
-from agent_s3.types import Grounding
+from agent_s3.types import Grounding, Tried
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,11 @@ class NotFound:
     phrase: str
     reason: str
     nearest: tuple[str, ...] = ()
-    """The nearest candidates, as lines of the element list."""
+    """The nearest candidates, as lines of the element list or as texts with their places."""
+    tried: tuple[Tried, ...] = ()
+    """Who was asked, and what models said."""
+    final: bool = False
+    """True: no other grounder can know better, as with a number that is not in the list."""
 
     @property
     def message(self) -> str:

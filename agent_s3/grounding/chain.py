@@ -1,14 +1,18 @@
 """Several grounders one after the other: the first that finds the phrase answers."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from agent_s3.grounding import Grounder, NotFound
 from agent_s3.observation import Observation
-from agent_s3.types import Grounding
+from agent_s3.types import Grounding, Tried
 
 
 class ChainGrounder:
-    """Asks each in turn; when none finds it, the first one's NotFound is returned with all reasons."""
+    """Asks each in turn, and tells with the answer who was asked before it.
+
+    When none finds it, the answer has all reasons, and the nearest candidates of the first that had any.
+    """
 
     def __init__(self, grounders: Sequence[Grounder]) -> None:
         if not grounders:
@@ -17,11 +21,15 @@ class ChainGrounder:
 
     async def locate(self, observation: Observation, phrase: str) -> Grounding | NotFound:
         misses: list[NotFound] = []
+        tried: tuple[Tried, ...] = ()
         for grounder in self._grounders:
             answer = await grounder.locate(observation, phrase)
-            if not isinstance(answer, NotFound):
-                return answer
+            tried = (*tried, *answer.tried)
+            if isinstance(answer, Grounding):
+                return answer.model_copy(update={"tried": tried})
             misses.append(answer)
+            if answer.final:
+                break
         reasons = "; ".join(dict.fromkeys(miss.reason for miss in misses))
         nearest = next((miss.nearest for miss in misses if miss.nearest), ())
-        return NotFound(phrase, reasons, nearest)
+        return replace(misses[-1], reason=reasons, nearest=nearest, tried=tried)

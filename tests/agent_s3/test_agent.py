@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pytest
+from drawn_screens import screen
 from rollout_stage import BLIND, Stage, act, editor_tree, editor_window, node, says
 
 from agent_s3.record import read_lines, read_model
@@ -200,6 +201,34 @@ async def test_a_span_of_text_is_dragged_over_only_where_it_can_be_seen(
     assert (error is None) == (outcome is None)
     assert error is None or str(outcome) in error.message
     assert stage.machine.desktop.events == ([] if error else [Drag(x=10, y=80, to_x=319, to_y=90)])
+
+
+@pytest.mark.ocr
+@pytest.mark.parametrize(("read_text", "shown"), [(True, True), (False, True), (True, False)])
+async def test_a_text_that_the_tree_does_not_have_is_selected_where_the_picture_shows_it(
+    stage: Stage, read_text: bool, shown: bool
+):
+    height, width, _ = stage.machine.desktop.pixels.shape
+    text = "It was a dark night" if shown else "Nothing of the kind"
+    stage.machine.desktop.pixels[:] = screen([(40, 60, text)], width=width, height=height).pixels
+    stage.machine.script.on_command = lambda _d, argv, _in: ShellReply(
+        '{"error": "no text holds it"}' if argv[0] == "python3" else ""
+    )
+    model = blind(act("highlight_text_span", starting_phrase="was", ending_phrase="dark"), act("done"))
+    stage.settings = AgentSettings(style="full", read_text=read_text)
+    await stage.play(model)
+    step = steps_of(stage)[0]
+    if not (read_text and shown):
+        assert step.error is not None
+        assert "no text holds it" in step.error.message
+        assert stage.machine.desktop.events == []
+        return
+    (drag,) = stage.machine.desktop.events
+    assert isinstance(drag, Drag)
+    assert 45 < drag.x < drag.to_x < 150
+    assert 60 <= drag.y <= 78
+    assert [place.by for place in step.grounding] == ["ocr", "ocr"]
+    assert list(step.events) == [drag]
 
 
 async def test_an_action_that_the_guest_refuses_is_told_to_the_model(stage: Stage):

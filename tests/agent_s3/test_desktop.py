@@ -134,3 +134,48 @@ async def test_text_in_a_document_is_selected_where_it_really_is(tmp_path: Path)
     assert steps[1].delta is not None
     assert steps[1].delta.clipboard is not None
     assert steps[1].delta.clipboard.after == "quick brown fox"
+
+
+LABELS = """
+import sys
+from Xlib import X, display
+d = display.Display()
+screen = d.screen()
+win = screen.root.create_window(300, 200, 500, 200, 0, screen.root_depth,
+    background_pixel=screen.white_pixel, event_mask=X.ExposureMask | X.ButtonPressMask)
+win.set_wm_name("Drawn")
+gc = win.create_gc(foreground=screen.black_pixel, background=screen.white_pixel, font=d.open_font("fixed"))
+win.map()
+while True:
+    event = d.next_event()
+    if event.type == X.Expose:
+        for x, text in ((60, b"Archive"), (260, b"Discard")):
+            win.draw_text(gc, x, 50, text)
+        d.flush()
+    if event.type == X.ButtonPress:
+        open("/home/user/clicked.txt", "a").write(f"{event.event_x} {event.event_y}\\n")
+"""
+"""A program that draws its texts itself: no accessibility tree knows of them."""
+
+
+@pytest.mark.ocr
+@pytest.mark.desktop
+async def test_what_only_the_picture_shows_is_clicked_by_its_text(tmp_path: Path):
+    provider = SandboxProvider()
+    async with provider.session():
+        machine = await provider.boot(Spec(image="slim"))
+        await machine.write("/home/user/drawn.py", LABELS.encode())
+        await machine.launch(["python3", "/home/user/drawn.py"])
+        async with asyncio.timeout(30):
+            while not any(window.title == "Drawn" for window in await machine.windows()):
+                await machine.settle(quiet_ms=100, timeout_ms=500)
+        await machine.settle()
+        _, steps = await rollout(tmp_path, machine, act("click", element_description="the Discard button"))
+        assert told(steps) == []
+        clicked = (await machine.read("/home/user/clicked.txt")).decode()
+        await provider.stop(machine)
+    place = steps[0].grounding[0]
+    assert [(tried.by, bool(tried.reason)) for tried in place.tried] == [("tree", True), ("ocr", False)]
+    x, y = map(int, clicked.split())
+    assert 260 <= x <= 260 + 60
+    assert 35 <= y <= 55

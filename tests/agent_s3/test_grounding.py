@@ -9,7 +9,7 @@ from rollout_stage import editor_tree, editor_window, node
 
 from agent_s3.grounding import Grounder, NotFound
 from agent_s3.grounding.chain import ChainGrounder
-from agent_s3.grounding.model import MAX_SIDE, ModelGrounder, Sent, place, shrink
+from agent_s3.grounding.model import ModelGrounder
 from agent_s3.grounding.tree import TreeGrounder, locate
 from agent_s3.observation import Observation, observed
 from agent_s3.tally import Tally
@@ -150,41 +150,70 @@ def test_an_empty_cell_and_what_the_list_left_out_are_found_by_name():
     assert found(short, "the Cancel button").element == "push-button Cancel"
 
 
-def model(**answer: Any) -> ScriptedModel:
-    return ScriptedModel([Reply.model_validate({"role": "grounding", "text": json.dumps(answer)})])
-
-
-async def test_the_point_of_a_model_is_scaled_from_the_picture_it_was_sent():
-    observation = seen(width=2880, height=1440)
-    answer = await ModelGrounder(model(found=True, x=720, y=100), Tally()).locate(observation, "x")
-    assert isinstance(answer, Grounding)
-    assert (answer.x, answer.y, answer.by) == (1441, 201, "model")
-
-
-def test_the_picture_sent_keeps_its_shape_and_small_ones_their_size():
-    sent = shrink(Frame(np.zeros((1080, 1920, 3), np.uint8), 0.0))
-    assert (sent.width, sent.height) == (MAX_SIDE, 810)
-    assert shrink(Frame(np.zeros((100, 200, 3), np.uint8), 0.0)).width == 200
-
-
-def test_a_point_outside_the_picture_is_a_miss():
-    assert isinstance(place("x", 320, 10, Sent(b"", 320, 200), seen()), NotFound)
-    corner = place("x", 319, 199, Sent(b"", 320, 200), seen())
-    assert isinstance(corner, Grounding)
-    assert (corner.x, corner.y) == (319, 199)
+def model(*answers: dict[str, Any]) -> ScriptedModel:
+    spoken = [{"x": 0, "y": 0, "width": 0, "height": 0, **answer} for answer in answers]
+    return ScriptedModel([Reply.model_validate({"role": "grounding", "text": json.dumps(a)}) for a in spoken])
 
 
 @pytest.mark.parametrize("text", ['{"found": false, "x": 0, "y": 0}', "over there", "{}", '{"found": true, "x": "a"}'])
 async def test_a_model_that_finds_nothing_or_talks_is_a_miss(text: str):
     talker = ScriptedModel([lambda _request, _role: text])
-    assert isinstance(await ModelGrounder(talker, Tally()).locate(seen(), "x"), NotFound)
+    miss = await ModelGrounder(talker, Tally()).locate(seen(), "x")
+    assert isinstance(miss, NotFound)
+    assert [question.reply for question in miss.tried[0].questions] == [text]
 
 
 async def test_a_chain_asks_the_model_only_when_the_tree_has_no_answer():
-    eyes = model(found=True, x=5, y=6)
-    chain: Grounder = ChainGrounder([TreeGrounder(), ModelGrounder(eyes, Tally())])
+    eyes = model({"found": True, "x": 5, "y": 6})
+    chain: Grounder = ChainGrounder([TreeGrounder(), ModelGrounder(eyes, Tally(), refine="never")])
     assert isinstance(await chain.locate(seen(), "Save"), Grounding)
     assert eyes.asked == []
     answer = await chain.locate(seen(), "the little cloud")
     assert isinstance(answer, Grounding)
     assert answer.by == "model"
+
+
+async def test_an_answer_tells_who_was_asked_before_and_what_the_model_said():
+    eyes = model({"found": True, "x": 5, "y": 6})
+    chain = ChainGrounder([TreeGrounder(), ModelGrounder(eyes, Tally(), refine="never")])
+    answer = await chain.locate(seen(), "the little cloud")
+    assert [(tried.by, tried.reason) for tried in answer.tried] == [("tree", "no element fits"), ("model", "")]
+    question = answer.tried[1].questions[0]
+    assert (question.model, question.part.width, question.width) == ("scripted:inline", 320, 320)
+    assert json.loads(question.reply)["x"] == question.x == 5
+
+
+async def test_when_nobody_finds_it_the_answer_has_the_reasons_of_all_and_the_nearest_of_the_first():
+    chain = ChainGrounder([TreeGrounder(), ModelGrounder(model({"found": False}), Tally())])
+    miss = await chain.locate(seen(), "the Save As button of the toolbar")
+    assert isinstance(miss, NotFound)
+    assert miss.reason == "no element fits; it was not seen on the screen"
+    assert miss.nearest
+    assert [tried.by for tried in miss.tried] == ["tree", "model"]
+
+
+async def test_a_number_that_is_not_in_the_list_is_no_question_to_a_model():
+    eyes = model()
+    miss = await ChainGrounder([TreeGrounder(), ModelGrounder(eyes, Tally())]).locate(seen(), "#99")
+    assert isinstance(miss, NotFound)
+    assert eyes.asked == []
+
+
+async def test_the_score_of_the_tree_is_told_and_a_number_has_none():
+    named = await TreeGrounder().locate(seen(), "the Save button")
+    numbered = await TreeGrounder().locate(seen(), "#1")
+    assert isinstance(named, Grounding)
+    assert isinstance(numbered, Grounding)
+    assert named.score is not None
+    assert 0.55 < named.score <= 1
+    assert numbered.score is None
+
+
+def test_elements_on_a_second_monitor_are_clicked_where_it_lies():
+    there = node("e/there", "push-button", "There", (-1910, 110, 60, 20))
+    beyond = node("e/beyond", "push-button", "Beyond", (10, 110, 60, 20))
+    look = Look(frame=Frame(np.zeros((1080, 1920, 3), np.uint8), 0.0), tree=editor_tree(there, beyond))
+    info = fake_info(width=1920, height=1080).model_copy(update={"origin": (-1920, 100)})
+    left = observed(look, info, ref=None, limit=80)
+    assert (found(left, "There").x, found(left, "There").y) == (-1880, 120)
+    assert "outside the screen" in missed(left, "Beyond").reason

@@ -111,6 +111,8 @@ VALUES: dict[str, Any] = {
     "kind": "not_found",
     "message": "m",
     "phrase": "p",
+    "part": True,
+    "per_mille": False,
 }
 
 

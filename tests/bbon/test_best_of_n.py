@@ -1,6 +1,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from agent_s3.rollout_log import PendingStep
 from agent_s3.types import RolloutResult, Step
 from bbon import best_of_n
 from bbon.errors import RunFolderError
-from bbon.models import Models
+from bbon.models import Models, opened
 from bbon.state import RunState, claimed
 from bbon.types import (
     Asked,
@@ -31,6 +32,7 @@ from bbon.types import (
 )
 from llm.budget import upper_estimate
 from llm.chat import Abilities, Completion, Request, Usage
+from llm.errors import ConfigError as ModelConfigError
 from llm.errors import PriceUnknown, Unavailable
 from llm.pricing import FREE
 from llm.scripted import Reply, ScriptedModel
@@ -102,8 +104,15 @@ class Run:
         if self.on_event is not None:
             self.on_event()
 
-    async def go(self, worker: ScriptedModel, judge: ScriptedModel | None = None, **more: Any) -> RunResult:
-        models = Models(worker, worker, judge or picks("Documents/final.txt"))
+    async def go(
+        self,
+        worker: ScriptedModel,
+        judge: ScriptedModel | None = None,
+        *,
+        ground: ScriptedModel | None = None,
+        **more: Any,
+    ) -> RunResult:
+        models = Models(worker, worker, judge or picks("Documents/final.txt"), ground=ground)
         async with Pool(self.provider, concurrency=8) as pool:
             return await best_of_n.run(self.config, self.paths, listener=self.hear, models=models, pool=pool, **more)
 
@@ -127,6 +136,56 @@ async def test_the_best_rollout_wins_and_its_files_are_delivered(make: Callable[
         ("created", "final.txt"),
         ("deleted", "report.txt"),
     }
+
+
+async def test_a_grounding_model_of_its_own_is_asked_as_the_run_is_set_and_paid_by_the_run(
+    make: Callable[..., Run],
+) -> None:
+    run = make(n=1, ground_form="point-1000", refine="never", read_text=False)
+    acts = ({"action": "click", "element_description": "the little cloud"}, {"action": "done"})
+    worker = ScriptedModel([json.dumps({"thought": "", **act}) for act in acts], abilities=READS)
+    eyes = ScriptedModel(["(500, 250)"], name="scripted:eyes")
+    result = await run.go(worker, ground=eyes)
+    step = read_lines(run.paths.rollout(0).trajectory, Step)[0]
+    place = step.grounding[0]
+    frame = step.before
+    assert frame is not None
+    assert abs(place.x - frame.width / 2) <= 1
+    assert abs(place.y - frame.height / 4) <= 1
+    assert [(t.by, [q.model for q in t.questions]) for t in place.tried] == [("tree", []), ("model", ["scripted:eyes"])]
+    assert result.usage["grounding"].calls == 1
+    assert (run.config.ground_form, "ground" in json.loads(run.paths.config.read_text())) == ("point-1000", True)
+
+
+async def test_native_actions_of_a_model_that_has_none_are_refused_before_anything_starts(
+    make: Callable[..., Run],
+) -> None:
+    run = make(n=1, actions="native")
+    with pytest.raises(ModelConfigError, match="no computer tool"):
+        await run.go(ScriptedModel([], abilities=READS))
+    assert run.provider.booted == []
+
+
+async def test_native_actions_reach_the_workers(make: Callable[..., Run]) -> None:
+    run = make(n=1, actions="native")
+    done = Reply.model_validate({"role": "worker", "tool_calls": [{"name": "done", "arguments": {"thought": "x"}}]})
+    worker = ScriptedModel([done], abilities=replace(READS, images=True, tools=True, computer="openai"))
+    result = await run.go(worker, judge=ScriptedModel([], abilities=READS))
+    assert result.rollouts[0].status == "done"
+    assert worker.asked[0][1].computer is not None
+
+
+@pytest.mark.parametrize(("given", "found"), [(None, None), ("eyes", "scripted:{}/eyes.json")])
+async def test_the_grounding_model_that_a_run_names_is_opened(
+    tmp_path: Path, given: str | None, found: str | None
+) -> None:
+    for name in ("worker", "eyes"):
+        (tmp_path / f"{name}.json").write_text('["x"]')
+    specs = {name: f"scripted:{tmp_path}/{name}.json" for name in ("worker", "eyes")}
+    config = RunConfig(instruction="x", model=specs["worker"], ground=specs.get(given or ""))
+    async with opened(config, None) as models:
+        name = models.ground.name if models.ground else None
+    assert name == (found and found.format(tmp_path))
 
 
 async def test_desktops_may_reach_what_the_run_allows(make: Callable[..., Run]) -> None:
