@@ -37,8 +37,8 @@ async def test_visual_narratives_know_nothing_of_files_and_windows(case: Case) -
         assert (one.end_state, one.changed, one.idle) == (None, True, False)
 
 
-def writer(text: str, **abilities: bool) -> ScriptedModel:
-    return ScriptedModel([lambda _r, _role: Reply(text=text)], abilities=Abilities(**abilities))
+def writer(text: str, *, images: bool = False) -> ScriptedModel:
+    return ScriptedModel([lambda _r, _role: Reply(text=text)], abilities=Abilities(images=images))
 
 
 def asked(model: ScriptedModel) -> list[Request]:

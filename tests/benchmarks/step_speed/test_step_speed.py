@@ -14,7 +14,7 @@ async def test_every_phase_of_the_steps_of_a_written_rollout_is_measured() -> No
     report = await measure(make_provider("sandbox"), "slim", plan=Plan(steps=5, screenshots=2))
     metrics = report["metrics"]
     assert isinstance(metrics, dict)
-    phases = {"act", "decide", "delta", "ground", "observe", "record", "reflect"}
+    phases = {"act", "approve", "decide", "delta", "ground", "observe", "record", "reflect"}
     assert set(metrics) == {
         f"{name}_ms" for name in phases | {"step_own", "settle", "transition", "evidence", "frame_client", "scrot"}
     }
