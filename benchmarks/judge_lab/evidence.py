@@ -6,7 +6,7 @@ Source: captions, summaries and screens as evidence are the ablation of arXiv 25
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -79,7 +79,7 @@ async def make(form: Form, case: Case, model: ChatModel | None) -> Evidence:
         case "narratives":
             return Evidence(form, tuple(Shown(attempt.candidate) for attempt in case.attempts))
         case "visual-narratives":
-            return Evidence(form, tuple(Shown(_told_less(a, _seen(a.moments))) for a in case.attempts))
+            return Evidence(form, tuple(Shown(_told_less(a, _seen(a))) for a in case.attempts))
         case "screens":
             most = max(2, PICTURES // len(case.attempts))
             return Evidence(form, tuple(Shown(_told_less(a, ()), screens(a, most)) for a in case.attempts))
@@ -105,9 +105,20 @@ def _told_less(attempt: Attempt, facts: Iterable[Fact]) -> Candidate:
 # --- visual narratives ---------------------------------------------------------------------------------------------
 
 
-def _seen(moments: Sequence[Moment]) -> tuple[Fact, ...]:
-    """Facts of pixels alone; what a narrator wrote had the measurements before it, so it is left out as well."""
-    return tuple(fact for moment in moments if moment.step for fact in of_step(blinded(moment.step)))
+_ON_SCREEN = frozenset({"record", "screen", "text"})
+"""What facts of this form may rest on: the step itself, pixels, and words read from them."""
+
+
+def _seen(attempt: Attempt) -> tuple[Fact, ...]:
+    """Facts computed from pixels alone, and those of a narrator that rest on nothing else."""
+    computed = [fact for moment in attempt.moments if moment.step for fact in of_step(blinded(moment.step))]
+    told = [fact for fact in attempt.candidate.facts if fact.source == "model" and _on_screen(fact)]
+    return tuple(sorted([*computed, *told], key=lambda fact: fact.step))
+
+
+def _on_screen(fact: Fact) -> bool:
+    """False for facts of older records, which do not say what they rest on."""
+    return bool(fact.evidence) and all(one.kind in _ON_SCREEN for one in fact.evidence)
 
 
 def blinded(step: Step) -> Step:

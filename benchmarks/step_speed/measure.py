@@ -102,7 +102,7 @@ async def _rollout(machine: Machine, steps: int) -> list[Transition]:
 def _script(steps: int) -> ScriptedModel:
     decisions = [*(_ACTIONS[i % len(_ACTIONS)] for i in range(steps)), {"action": "done"}]
     acts = [Reply(role="worker", text=json.dumps({"thought": "", **decision})) for decision in decisions]
-    middle = {"found": True, "x": WIDTH // 2, "y": HEIGHT // 2}
+    middle = {"found": True, "x": WIDTH // 2, "y": HEIGHT // 2, "width": WIDTH // 2, "height": HEIGHT // 2}
     return ScriptedModel([*acts, Reply(role="grounding", times=0, text=json.dumps(middle))], abilities=_ABILITIES)
 
 

@@ -7,6 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lab_stage import write_bench
 
+from agent_s3.paths import RunPaths
+from agent_s3.record import append_line
+from bbon.types import Evidence, Fact
 from benchmarks.judge_lab.cases import Case
 from benchmarks.judge_lab.evidence import make, spread
 from benchmarks.judge_lab.folders import collect
@@ -35,6 +38,16 @@ async def test_visual_narratives_know_nothing_of_files_and_windows(case: Case) -
         assert "is worth" not in words
         assert "After click 'OK'" in words
         assert (one.end_state, one.changed, one.idle) == (None, True, False)
+
+
+async def test_visual_narratives_keep_what_a_narrator_saw_and_nothing_else_supports(tmp_path: Path) -> None:
+    paths = write_bench(tmp_path, {"one": [0.0, 1.0]})
+    run = RunPaths(paths.task("one").attempt(1).root)
+    screen, file = Evidence(kind="screen"), Evidence(kind="file", name="0.txt")
+    for text, rests in (("A dot is red.", (screen,)), ("0.txt is there.", (screen, file)), ("Old.", ())):
+        append_line(run.rollout(0).narrative, Fact(step=0, text=text, source="model", evidence=rests))
+    made = await make("visual-narratives", collect([tmp_path]).cases[0], None)
+    assert [fact.text for fact in made.candidates[0].facts if fact.source == "model"] == ["A dot is red."]
 
 
 def writer(text: str, *, images: bool = False) -> ScriptedModel:
