@@ -14,7 +14,7 @@ from agent_s3.desk import After, Desk
 from agent_s3.execute import Executed
 from agent_s3.inbox import AskListener, Inbox, nobody
 from agent_s3.limits import Limits
-from agent_s3.native_turn import SafetyGate, SafetyStop
+from agent_s3.native_turn import SafetyStop
 from agent_s3.observation import Observation
 from agent_s3.paths import RunPaths
 from agent_s3.record import FrameStore, RecordError
@@ -54,7 +54,6 @@ async def run_rollout(
     settings: AgentSettings,
     on_step: StepListener,
     eyes: ChatModel | None = None,
-    gate: SafetyGate | None = None,
     resume: bool = False,
     attempt: int = 1,
     on_ask: AskListener = nobody,
@@ -65,9 +64,8 @@ async def run_rollout(
     """Work on a task until the agent says done or fail, or something ends it; every step is on disk as it happens.
 
     Never raises for faults of model, machine or agent: they become the result's status. `resume` goes on after the
-    recorded steps, on the machine as it is now. `eyes` is the grounding model; None: the worker's own. `gate` looks at
-    calls of a native worker that its provider doubts; None: they stop the rollout. `on_ask` is told of questions to the
-    user. `asker` answers what the settings' policy asks; None: nobody does, so it is refused.
+    recorded steps, on the machine as it is now. `eyes` is the grounding model; None: the worker's own. `on_ask` is told
+    of questions to the user. `asker` answers what the settings' policy asks; None: nobody does, so it is refused.
     Raises: `asyncio.CancelledError`, once `interrupted` is recorded.
     """
     approver = Approver(settings.approve, settings.risk_rules, asker, index, settings.approve_timeout_s)
@@ -83,7 +81,6 @@ async def run_rollout(
             inbox=Inbox(paths.inbox, index, on_ask=on_ask),
             approver=approver,
             eyes=eyes,
-            gate=gate,
         ),
         approver=approver,
         desk=Desk(machine, frames, settings, short=settings.prompt_style(model.abilities) == "short"),

@@ -12,17 +12,29 @@ from typing import Protocol
 
 from pydantic import Field
 
-from agent_s3.actions import Action, Done, Fail, SaveToKnowledge, Wait
+from agent_s3.actions import Action, AskUser, Done, Fail, SaveToKnowledge, Wait
 from agent_s3.elements import name_of, squeeze
 from agent_s3.observation import Observation
 from agent_s3.risks import RiskRules, Situation, code_risks, risks, shipped
-from agent_s3.types import SCHEMA_VERSION, Approval, ApprovalPolicy, Arbiter, Frozen, Grounding, Risk, StepError
+from agent_s3.types import (
+    SCHEMA_VERSION,
+    Approval,
+    ApprovalPolicy,
+    Arbiter,
+    Frozen,
+    Grounding,
+    Risk,
+    SafetyNotice,
+    StepError,
+)
 from agent_s3.words import action_words
 from vm_pool.types import Node
 
 ASK_TIMEOUT_S = 300.0
 _NAME_SHOWN = 80
-_HARMLESS = Wait, SaveToKnowledge, Done, Fail
+_DOUBT_SHOWN = 300
+_DOUBTED = "is doubted by the model's provider"
+_HARMLESS = Wait, SaveToKnowledge, AskUser, Done, Fail
 """Actions of which nothing reaches the machine."""
 
 
@@ -129,9 +141,21 @@ class Approver:
         found = code_risks(code, Situation(shipped() + self.rules))
         return await self._ruled("run code", found, step=step, code=code)
 
-    async def check(self, what: str, found: Sequence[Risk] = (), *, step: int) -> Ruling:
-        """Anything else, e.g. what a provider's own safety checks say: `what` in a clause, with its risks."""
-        return await self._ruled(what, tuple(found), step=step)
+    async def acknowledges(self, checks: Sequence[SafetyNotice], actions: Sequence[Action], *, step: int) -> bool:
+        """Whether the user allows what the model's provider doubts; False where the policy asks nobody."""
+        if not self.policy.startswith("ask"):
+            return False
+        found = tuple(
+            Risk(
+                rule=check.code or check.id,
+                kind="provider",
+                why=_DOUBTED,
+                evidence=squeeze(check.message, _DOUBT_SHOWN),
+            )
+            for check in checks
+        )
+        what = ", then ".join(action_words(action) for action in actions)
+        return (await self._ruled(what, found, step=step)).allowed
 
     def situation(self, seen: Observation, places: Sequence[Grounding]) -> Situation:
         """What the rules are matched on."""

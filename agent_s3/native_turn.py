@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
-from agent_s3.actions import Action
+from agent_s3.approval import Approver
 from agent_s3.decide import Decision, reask, verbatim
 from agent_s3.native import Move, Sight, read_call
 from agent_s3.parse import Parsed, Rejected, parse
@@ -20,21 +19,6 @@ class SafetyStop(Exception):
     """A provider doubts what its model asked for, and nobody said to go on."""
 
 
-class SafetyGate(Protocol):
-    """Decides whether a call that its provider doubts is carried out all the same."""
-
-    async def acknowledge(self, checks: Sequence[SafetyNotice], actions: Sequence[Action]) -> bool:
-        """True: go on, and tell the provider that somebody looked; False: stop the rollout."""
-        ...
-
-
-class NobodyAcknowledges:
-    """The gate when there is no other: every check stops the rollout."""
-
-    async def acknowledge(self, checks: Sequence[SafetyNotice], actions: Sequence[Action]) -> bool:  # noqa: ARG002
-        return False
-
-
 @dataclass(frozen=True)
 class NativeAsk:
     """What a native worker is asked with."""
@@ -43,7 +27,8 @@ class NativeAsk:
     own: tuple[ActionType, ...]
     """Our actions that are offered beside the computer tool."""
     settings: AgentSettings
-    gate: SafetyGate
+    approver: Approver
+    step: int
 
 
 def own_actions(actions: Sequence[ActionType], names: frozenset[str]) -> tuple[ActionType, ...]:
@@ -89,7 +74,7 @@ async def decide_natively(ask: NativeAsk, messages: tuple[Message, ...], sight: 
             if isinstance(found, Parsed):
                 return Decision(found.action, found.thought, reply, attempt + 1)
             if not isinstance(found, Rejected):
-                decision = await _gated(completion.screen_calls[0], found, sight, ask.gate)
+                decision = await _gated(completion.screen_calls[0], found, sight, ask)
                 return replace(decision, thought=completion.text.strip(), reply=reply, replies=attempt + 1)
             reason = found.reason
         messages = (*messages, *reask(reply, reason))
@@ -121,12 +106,12 @@ def _read(completion: Completion, own: Sequence[ActionType], sight: Sight) -> Pa
     return read_call(call.dialect, call.actions, sight)
 
 
-async def _gated(call: ScreenCall, moves: tuple[Move, ...], sight: Sight, gate: SafetyGate) -> Decision:
+async def _gated(call: ScreenCall, moves: tuple[Move, ...], sight: Sight, ask: NativeAsk) -> Decision:
     """The first action of a call; or, when its provider's checks are not acknowledged, why the rollout stops."""
     checks = tuple(
         SafetyNotice(id=c.id, code=whole(c.code)[:200], message=whole(c.message)[:1000]) for c in call.checks
     )
-    passed = not checks or await gate.acknowledge(checks, [move.action for move in moves])
+    passed = not checks or await ask.approver.acknowledges(checks, [move.action for move in moves], step=ask.step)
     native = NativeCall(
         id=call.id,
         actions=call.actions,

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from agent_s3.approval import Approver
 from agent_s3.coordinates import View
 from agent_s3.decide import Decision
 from agent_s3.history import Hints, Now
 from agent_s3.native import LIMITS, Sight
 from agent_s3.native_history import KEPT, native_messages, picture_key, shown_part, turns
-from agent_s3.native_turn import BESIDE, NativeAsk, SafetyGate, decide_natively, go_on, own_actions
+from agent_s3.native_turn import BESIDE, NativeAsk, decide_natively, go_on, own_actions
 from agent_s3.observation import Observation
 from agent_s3.record import FrameStore
 from agent_s3.schema import ActionType
@@ -43,11 +44,11 @@ class Told:
 class NativeMind:
     """Keeps nothing of the past but pictures made ready to send."""
 
-    def __init__(self, model: ChatModel, frames: FrameStore, settings: AgentSettings, gate: SafetyGate) -> None:
+    def __init__(self, model: ChatModel, frames: FrameStore, settings: AgentSettings, approver: Approver) -> None:
         self._model = model
         self._frames = frames
         self._settings = settings
-        self._gate = gate
+        self._approver = approver
         self._ready: dict[str, bytes] = {}
 
     @property
@@ -96,7 +97,8 @@ class NativeMind:
         messages = native_messages(
             system=told.system, task=told.task, steps=steps, now=now, pictures=pictures, kept=kept
         )
-        ask = NativeAsk(self._model, own_actions(actions, BESIDE), self._settings, self._gate)
+        own = own_actions(actions, BESIDE)
+        ask = NativeAsk(self._model, own, self._settings, self._approver, step=len(steps))
         return await decide_natively(ask, messages, self.sight(seen), tally)
 
     async def _pictures(self, steps: Sequence[Step], now: FrameRef | None) -> dict[str, bytes]:

@@ -22,7 +22,6 @@ from agent_s3.grounding.text import TextGrounder
 from agent_s3.grounding.tree import TreeGrounder
 from agent_s3.history import Hints, Now, messages, pictures_wanted
 from agent_s3.inbox import Inbox, with_added
-from agent_s3.native_turn import NobodyAcknowledges, SafetyGate
 from agent_s3.native_worker import NativeMind, Told
 from agent_s3.observation import Observation
 from agent_s3.prompt import render, turns
@@ -62,10 +61,9 @@ class Worker:
         inbox: Inbox,
         approver: Approver,
         eyes: ChatModel | None = None,
-        gate: SafetyGate | None = None,
     ) -> None:
         """`code_notes`: file that receives what the coding agent runs, as it happens. `eyes`: the grounding model;
-        None: the worker's own. `gate` looks at what a provider doubts; None: nobody."""
+        None: the worker's own."""
         self._task = task
         self._machine = machine
         self._model = model
@@ -76,7 +74,7 @@ class Worker:
         self._inbox = inbox
         self._approver = approver
         native = settings.actions == "native"
-        self._mind = NativeMind(model, frames, settings, gate or NobodyAcknowledges()) if native else None
+        self._mind = NativeMind(model, frames, settings, approver) if native else None
         self._mode = settings.mode(model.abilities)
         self._short = settings.prompt_style(model.abilities) == "short"
         self._as_tools = uses_tools(model.abilities, short=self._short)

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from rollout_stage import BLIND, Stage, act, editor_tree, node, says
 
+from agent_s3.actions import Wait
 from agent_s3.approval import Answer, Approver, Askers, Question, ScriptedAsker
 from agent_s3.ask_files import FileAsker, NoSuchQuestion, answer, open_questions
 from agent_s3.record import read_lines
 from agent_s3.settings import AgentSettings
-from agent_s3.types import ApprovalPolicy, RolloutResult, Step
+from agent_s3.types import ApprovalPolicy, RolloutResult, SafetyNotice, Step
 from llm.scripted import ScriptedModel
 from vm_pool.events import Click, InputEvent
 from vm_pool.providers.fake_desktop import FakeDesktop
@@ -19,6 +20,7 @@ from vm_pool.providers.fake_shell import Reply as ShellReply
 
 DELETE, SAVE = act("click", element_description="Delete"), act("click", element_description="Save")
 DONE = act("done")
+ODD = SafetyNotice(id="c1", code="malicious_instructions", message="the page gives orders")
 
 
 def ready(stage: Stage, policy: ApprovalPolicy, **settings: Any) -> None:
@@ -45,6 +47,13 @@ async def test_nobody_is_asked_unless_it_is_wished_and_the_risk_is_recorded(stag
     step = steps_of(stage)[0]
     assert ([r.rule for r in step.risks], step.approval, step.error) == (["delete-button"], None, None)
     assert len(stage.machine.desktop.events) == 1
+
+
+async def test_a_question_to_the_user_needs_no_leave(stage: Stage) -> None:
+    ready(stage, "ask", ask=True, ask_timeout_s=0.01)
+    asker = ScriptedAsker()
+    await play(stage, asker, act("ask_user", question="Which year?"), DONE)
+    assert (asker.asked, steps_of(stage)[0].error) == ([], None)
 
 
 async def test_on_risk_only_what_is_risky_is_asked(stage: Stage) -> None:
@@ -153,12 +162,19 @@ async def test_each_snippet_of_the_coding_agent_is_asked_for_and_a_refused_one_i
     assert "keep them" in [r for role, r in model.asked if role == "code"][-1].messages[-1].text
 
 
-async def test_other_checks_can_be_put_to_the_user_as_well() -> None:
-    asker = ScriptedAsker([False])
-    ruling = await Approver("ask", asker=asker).check("go on after a warning of the provider", step=3)
-    assert not ruling.allowed
-    assert asker.asked[0].step == 3
-    assert (await Approver("auto").check("go on", step=0)).allowed
+@pytest.mark.parametrize("says", [True, False])
+@pytest.mark.parametrize("policy", ["ask", "ask-on-risk"])
+async def test_what_a_provider_doubts_is_put_to_the_user_under_a_policy_that_asks(
+    policy: ApprovalPolicy, says: bool
+) -> None:
+    asker = ScriptedAsker([says])
+    assert await Approver(policy, asker=asker).acknowledges([ODD], [Wait(time=1)], step=3) is says
+    assert (asker.asked[0].step, [risk.evidence for risk in asker.asked[0].risks]) == (3, ["the page gives orders"])
+
+
+@pytest.mark.parametrize("policy", ["auto", "dry-run"])
+async def test_what_a_provider_doubts_is_not_acknowledged_where_nobody_is_asked(policy: ApprovalPolicy) -> None:
+    assert not await Approver(policy, asker=ScriptedAsker([True])).acknowledges([ODD], [Wait(time=1)], step=0)
 
 
 async def test_of_several_ways_to_the_user_the_first_answer_counts() -> None:
@@ -193,8 +209,8 @@ async def test_an_answer_left_by_a_killed_session_is_not_taken_for_a_new_one(tmp
 async def test_another_action_at_the_same_step_is_another_question() -> None:
     asker = ScriptedAsker([True, True])
     approver = Approver("ask", asker=asker)
-    for what in ("click 'Save'", "click 'Delete'"):
-        await approver.check(what, step=0)
+    for code in ("touch a", "rm a"):
+        await approver.code(code, step=0)
     assert len({question.id for question in asker.asked}) == 2
 
 

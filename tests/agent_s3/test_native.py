@@ -2,7 +2,6 @@
 
 import io
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -23,12 +22,13 @@ from agent_s3.actions import (
     Type,
     Wait,
 )
+from agent_s3.approval import ScriptedAsker
 from agent_s3.coordinates import Display, Size, View
 from agent_s3.native import LIMITS, Sight, read_call
 from agent_s3.parse import Rejected
 from agent_s3.record import read_lines
 from agent_s3.settings import AgentSettings
-from agent_s3.types import SafetyNotice, Step
+from agent_s3.types import ApprovalPolicy, Step
 from llm.anthropic import MessagesWire
 from llm.chat import Abilities, ComputerDialect, ImagePart, Request, ScreenCall, ScreenResult
 from llm.client import Endpoint, HttpModel
@@ -317,21 +317,15 @@ async def test_a_reply_of_no_use_is_asked_again_with_the_reason(wide: Stage, rep
     assert reason in questions(model)[1].messages[-1].text
 
 
-class Gate:
-    def __init__(self, *, says: bool) -> None:
-        self.says = says
-        self.asked: list[tuple[Sequence[SafetyNotice], Sequence[Action]]] = []
-
-    async def acknowledge(self, checks: Sequence[SafetyNotice], actions: Sequence[Action]) -> bool:
-        self.asked.append((checks, actions))
-        return self.says
-
-
-@pytest.mark.parametrize("gate", [None, Gate(says=False)])
+@pytest.mark.parametrize(
+    ("policy", "says"), [("auto", True), ("ask-on-risk", False), ("ask", False)], ids=["auto", "no on risk", "no"]
+)
 async def test_a_call_that_its_provider_doubts_stops_the_rollout_before_anything_is_done(
-    wide: Stage, gate: Gate | None
+    wide: Stage, policy: ApprovalPolicy, says: bool
 ):
-    result = await wide.play(worker(calls(CLICK, checks=["the page gives orders"])), gate=gate)
+    wide.settings = NATIVE.model_copy(update={"approve": policy})
+    asker = ScriptedAsker([says])
+    result = await wide.play(worker(calls(CLICK, checks=["the page gives orders"])), asker=asker)
     (step,) = steps_of(wide)
     assert result.status == "safety_check"
     assert "the page gives orders" in result.reason
@@ -339,14 +333,17 @@ async def test_a_call_that_its_provider_doubts_stops_the_rollout_before_anything
     assert step.native is not None
     assert (step.native.checks[0].message, step.native.acknowledged) == ("the page gives orders", False)
     assert step.action is None
+    assert len(asker.asked) == (0 if policy == "auto" else 1)
 
 
-async def test_a_call_that_somebody_lets_pass_is_done_and_said_to_be_acknowledged(wide: Stage):
-    gate = Gate(says=True)
+async def test_a_call_that_the_user_lets_pass_is_done_and_said_to_be_acknowledged(wide: Stage):
+    wide.settings = NATIVE.model_copy(update={"approve": "ask-on-risk"})
+    asker = ScriptedAsker([True])
     model = worker(calls(CLICK, checks=["odd"]), DONE)
-    result = await wide.play(model, gate=gate)
+    result = await wide.play(model, asker=asker)
     assert (result.status, len(wide.machine.desktop.events)) == ("done", 1)
-    assert [type(action) for action in gate.asked[0][1]] == [Click]
+    assert [(risk.kind, risk.evidence) for risk in asker.asked[0].risks] == [("provider", "odd")]
+    assert "click" in asker.asked[0].what
     answer = next(p for p in questions(model)[1].messages[-1].parts if isinstance(p, ScreenResult))
     assert [check.message for check in answer.acknowledged] == ["odd"]
 
