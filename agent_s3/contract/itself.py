@@ -4,13 +4,14 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from agent_s3.actions import CallCodeAgent, Done, Fail, SaveToKnowledge, Wait
+from agent_s3.actions import AskUser, CallCodeAgent, Done, Fail, SaveToKnowledge, Wait
 from agent_s3.contract.check import Suite, checks_among, proves
 from agent_s3.contract.stage import Stage
-from llm.chat import Request, TextPart
+from llm.chat import Request, TextPart, ToolResult
 from llm.scripted import Reply
 
 _NOTE = "the door's code is 4711"
+_ANSWER = "4711 and not 4712"
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ async def _opened(stage: Stage) -> AsyncGenerator[Itself]:
 
 def _words(request: Request) -> str:
     parts = (part for message in request.messages for part in message.parts)
-    return "\n".join(part.text for part in parts if isinstance(part, TextPart))
+    return "\n".join(part.text for part in parts if isinstance(part, TextPart | ToolResult))
 
 
 @proves("save_to_knowledge", quick=True)
@@ -40,6 +41,19 @@ async def a_note_is_shown_at_the_next_step_and_not_before(app: Itself) -> None:
         return [_NOTE in words for words in asked]
 
     await app.stage.found("whether the question of each step holds the note", shown, [False, True])
+
+
+@proves("ask_user", quick=True)
+async def a_question_waits_for_the_user_and_the_answer_is_shown_at_the_next_step(app: Itself) -> None:
+    done = await app.stage.do(AskUser(question="Which code?"), Wait(time=0.1), user=_ANSWER)
+    await app.stage.saw()
+    asked = [_words(request) for role, request in done.model.asked if role == "worker"]
+
+    async def told() -> tuple[object, ...]:
+        answer = done.step.answer
+        return answer.text if answer else None, [_ANSWER in words for words in asked]
+
+    await app.stage.found("the answer, and whether each step's question holds it", told, (_ANSWER, [False, True]))
 
 
 @proves("call_code_agent", quick=True)

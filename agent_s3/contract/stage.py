@@ -6,12 +6,14 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
 from agent_s3.actions import Action
 from agent_s3.agent import run_rollout
 from agent_s3.contract.story import Deed, drag, story, tell
+from agent_s3.inbox import tell as tell_rollout
 from agent_s3.paths import RunPaths
 from agent_s3.record import FrameStore, read_lines
 from agent_s3.settings import AgentSettings
@@ -77,9 +79,12 @@ class Stage:
         self._folder = folder
         self._played = 0
 
-    async def do(self, *actions: Action, replies: Sequence[Reply] = ()) -> Played:
-        """Let an agent do these actions one after the other. Raises: `ContractBroken` when a step has an error."""
-        played = await self.play(*actions, replies=replies)
+    async def do(self, *actions: Action, replies: Sequence[Reply] = (), user: str = "") -> Played:
+        """Let an agent do these actions one after the other; `user` is what its user answers to each question.
+
+        Raises: `ContractBroken` when a step has an error.
+        """
+        played = await self.play(*actions, replies=replies, user=user)
         errors = [step.error.message for step in played.steps if step.error]
         expect(not errors, f"the agent was told: {'; '.join(errors)}")
         expect(len(played.steps) == len(actions), f"{len(actions)} actions became {len(played.steps)} steps")
@@ -95,7 +100,7 @@ class Stage:
         expect(not missing, f"{missing} is not in the refusal: {message}")
         return message
 
-    async def play(self, *actions: Action, replies: Sequence[Reply] = ()) -> Played:
+    async def play(self, *actions: Action, replies: Sequence[Reply] = (), user: str = "") -> Played:
         """As `do`, whatever comes of it; events that came before are forgotten."""
         await self.forget()
         self._played += 1
@@ -109,8 +114,15 @@ class Stage:
             index=0,
             paths=paths,
             frames=frames,
-            settings=AgentSettings(style="full", max_steps=len(actions), open_timeout_s=stretched(60)),
+            settings=AgentSettings(
+                style="full",
+                max_steps=len(actions),
+                open_timeout_s=stretched(60),
+                ask=bool(user),
+                ask_timeout_s=stretched(_LIMIT_S),
+            ),
             on_step=lambda _step, _before, _after: None,
+            on_ask=lambda _question, _s: _answer(paths, user),
         )
         expect(result.status in _ENDS, f"the rollout ended with {result.status}: {result.reason}")
         return Played(result, read_lines(paths.rollout(0).trajectory, Step), model)
@@ -239,6 +251,10 @@ def shortened(text: str, limit: int = _SHOWN) -> str:
 
 _ENDS = frozenset({"step_limit", "done", "fail"})
 _REFLECTION = Reply(role="reflection", text="Go on.", times=0)
+
+
+def _answer(paths: RunPaths, text: str) -> None:
+    tell_rollout(paths.inbox, text, rollout=0, at=datetime.now(UTC))
 
 
 def _reply(action: Action) -> Reply:
