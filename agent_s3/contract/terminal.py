@@ -82,7 +82,9 @@ async def two_thousand_characters_arrive_in_order(app: Terminal) -> None:
 async def typing_over_replaces_the_command_line(app: Terminal) -> None:
     path = app.file()
     await app.run("true")
+    await app.stage.forget()
     await app.stage.machine.perform([Text(text="echo nonsense and "), Chord(keys=("left",)), Chord(keys=("left",))])
+    await app.stage.saw(text("echo nonsense and "), key("Left", count=2))  # so that none of it comes later
     done = await app.stage.do(Type(element_description=_SHELL, text=f"echo kept > {path}", overwrite=True, enter=True))
     clear = (key("e", held=["ctrl"]), key("u", held=["ctrl"]))
     await app.stage.saw(click(*done.at()), *clear, text(f"echo kept > {path}\n"))

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,8 @@ class Watched(SandboxProvider):
     def strike(self, rollout: int, signal_: signal.Signals) -> None:
         """Send a signal to all that runs in a rollout's machine."""
         for pid in self.process_ids(self.machine_of[rollout]):
-            os.kill(pid, signal_)
+            with suppress(ProcessLookupError):  # programs come and go
+                os.kill(pid, signal_)
 
 
 def worker() -> ScriptedModel:

@@ -237,6 +237,8 @@ class SandboxProvider:
 
     async def _remove_stray(self, stray: Stray) -> None:
         if stray.kind == "machine":
+            if self._hierarchy:  # whoever was killed while it saved the machine left it standing still, and so undying
+                existing_group(self._hierarchy, self._group_name(stray.id)).thaw()
             await asyncio.to_thread(end_elsewhere, self._places.machine(stray.id))
             await self._machines.discard(stray.id)
         elif stray.kind == "build":

@@ -17,6 +17,7 @@ from vm_pool.local_state import HOST_UID, Places, make_folder_for_machine
 from vm_pool.machine import Machine
 from vm_pool.provider import Spec
 from vm_pool.providers.sandbox import SandboxProvider
+from vm_pool.providers.sandbox_cgroup import existing_group, find_hierarchy, group_folders
 from vm_pool.providers.sandbox_disk import copy_command
 from vm_pool.providers.sandbox_machine import end_elsewhere
 from vm_pool.relaunch import Programs, relaunch
@@ -179,6 +180,18 @@ async def test_a_killed_run_takes_its_machines_along_and_leaves_disks_that_can_b
     collected = await gc([provider])
     assert [stray.id for stray in collected.removed] == [one.id for one in in_use if one.id != machine_id]
     assert await revived.read("/home/user/a") == b"left"
+
+
+async def test_a_machine_that_was_left_standing_still_is_collected_as_well(provider, places):
+    machine = await provider.boot(SLIM)
+    hierarchy = find_hierarchy()
+    if hierarchy is None:
+        pytest.skip("no control groups here; run the tests as root, or in a session of systemd's")
+    name = group_folders(hierarchy, f"{machine.info.machine_id}.*")[0].name
+    assert existing_group(hierarchy, name).freeze()
+    (stray,) = await provider.strays()
+    await SandboxProvider(places=places).remove(stray)  # raises when a process does not end
+    assert await provider.strays() == []
 
 
 async def test_runs_with_other_state_folders_do_not_collect_each_others_machines(provider, places, tmp_path):
