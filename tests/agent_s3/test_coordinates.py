@@ -31,7 +31,7 @@ def within(draw: st.DrawFn, box: Box) -> Point:
 def test_a_picture_keeps_to_all_limits_and_to_its_shape(size: Size, limits: Limits, enlarge: float):
     fitted = fit(size, limits, enlarge=enlarge)
     assert max(fitted) <= max(limits.longest, 1)
-    assert fitted.width <= size.width * enlarge
+    assert fitted.width <= size.width * enlarge + 0.001  # sides are rounded up when they are all but whole
     if limits.pixels is not None and min(fitted) > 1:
         assert fitted.width * fitted.height <= limits.pixels
     if min(fitted) > 20:
