@@ -26,9 +26,13 @@ _COMPLAINT = re.compile(r"^(?:\(\d+\.\d+\))? *(?:(?P<pid>\d+):)? *Error \([^)]*\
 _DUMPING = re.compile(r"\(pid: (?P<pid>\d+)\)")
 _HARMLESS = ("Can't setup RLIMIT_NOFILE",)
 """What CRIU goes on from."""
-_PASSING = "it was in the middle of a call to another program"
+_CALLING = "it was in the middle of a call to another program"
+_SEALING = "it shares memory whose seals CRIU could not restore"
+_PASSING = {_CALLING, _SEALING}
+"""Seen to be otherwise a moment later."""
 _KNOWN = {
-    "Non-empty write queue on an in-flight socket": _PASSING,
+    "Non-empty write queue on an in-flight socket": _CALLING,
+    "Cannot apply seals on memfd": _SEALING,
     "Unix socket": "another client is connected to the machine",
     "Can't dump that handle": "it watches a file that CRIU cannot find any more",
     "Can't setns": "it started a daemon in a session whose leader serves a socket, which CRIU cannot restore",
@@ -171,7 +175,7 @@ def restore_command(criu: Criu, images: Path, work: Path, stage: Stage, waiting:
 def failure(log: Path) -> "StateNotSaved":
     """What CRIU's log says, as an error."""
     reason = complaint(log) or "CRIU ended without a reason"
-    return StateNotSaved(reason, program_in_log(log), passing=reason == _PASSING)
+    return StateNotSaved(reason, program_in_log(log), passing=reason in _PASSING)
 
 
 def complaint(log: Path) -> str | None:
