@@ -13,7 +13,7 @@ from agent_s3.delta import window_changes
 from agent_s3.desk import After, Desk
 from agent_s3.execute import Executed
 from agent_s3.inbox import AskListener, Inbox, nobody
-from agent_s3.limits import Limits
+from agent_s3.limits import NO_LIMITS, Limits
 from agent_s3.native_turn import SafetyStop
 from agent_s3.observation import Observation
 from agent_s3.paths import RunPaths
@@ -57,7 +57,7 @@ async def run_rollout(
     resume: bool = False,
     attempt: int = 1,
     on_ask: AskListener = nobody,
-    limits: Limits = Limits(),  # noqa: B008 - frozen
+    limits: Limits = NO_LIMITS,
     stop: StopRule = never_stop,
     asker: Asker | None = None,
 ) -> RolloutResult:

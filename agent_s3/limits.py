@@ -41,3 +41,6 @@ class Limits:
             self.deadline.check()
         if self.steps is not None:
             self.steps.take()
+
+
+NO_LIMITS = Limits()

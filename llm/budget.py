@@ -15,7 +15,6 @@ from types import TracebackType
 from typing import Self
 
 from llm.chat import (
-    Abilities,
     ChatModel,
     Completion,
     ImagePart,
@@ -30,6 +29,7 @@ from llm.chat import (
 from llm.errors import BadReply, BudgetExceeded, ConfigError, LLMError, PriceUnknown, RateLimited, Refused
 from llm.pricing import FREE, Price
 from llm.wire import dumps
+from llm.wrapped import Wrapped
 
 MESSAGE_TOKENS = 16
 """Room for the role markers around a message or a tool."""
@@ -216,7 +216,7 @@ class Ledger:
         return sum(self.by_role.values(), Usage())
 
 
-class Metered:
+class Metered(Wrapped):
     """A `ChatModel` whose every call is held against a budget and written into a ledger.
 
     Raises: PriceUnknown, when made, if the budget has a limit in USD and the model has no price.
@@ -227,18 +227,10 @@ class Metered:
             raise PriceUnknown(
                 f"{model.name!r} has no known price: limit the run in tokens (--budget-tokens) instead of USD"
             )
-        self._model = model
+        super().__init__(model)
         self._budget = budget
         self._ledger = ledger
         self._price = price
-
-    @property
-    def name(self) -> str:
-        return self._model.name
-
-    @property
-    def abilities(self) -> Abilities:
-        return self._model.abilities
 
     async def complete(self, request: Request, *, role: str) -> Completion:
         """As the wrapped model's.
@@ -268,6 +260,3 @@ class Metered:
         if usage is not None:
             self._ledger.add(role, usage)
         hold.settle((hold.amount if usage is None else Spend.of(usage)) + hold.amount * lost)
-
-    async def aclose(self) -> None:
-        await self._model.aclose()

@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Callable
 
-from llm.chat import Abilities, ChatModel, Completion, Request
+from llm.chat import ChatModel, Completion, Request
 from llm.errors import OutOfTime
+from llm.wrapped import Wrapped
 
 
 class Deadline:
@@ -40,20 +41,12 @@ class Deadline:
         return self if self.at <= other.at else other
 
 
-class Timed:
+class Timed(Wrapped):
     """A `ChatModel` that keeps a deadline."""
 
     def __init__(self, model: ChatModel, deadline: Deadline) -> None:
-        self._model = model
+        super().__init__(model)
         self._deadline = deadline
-
-    @property
-    def name(self) -> str:
-        return self._model.name
-
-    @property
-    def abilities(self) -> Abilities:
-        return self._model.abilities
 
     async def complete(self, request: Request, *, role: str) -> Completion:
         """As the wrapped model's. Raises besides: `OutOfTime`."""
@@ -66,6 +59,3 @@ class Timed:
             if not scope.expired():  # the provider's own, which its client names
                 raise
             raise self._deadline.over() from error
-
-    async def aclose(self) -> None:
-        await self._model.aclose()

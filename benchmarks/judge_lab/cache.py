@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict
 
 from agent_s3.record import RecordError, read_model, write_model
 from llm.chat import (
-    Abilities,
     ChatModel,
     Completion,
     ImagePart,
@@ -26,6 +25,7 @@ from llm.chat import (
     TokenLogprob,
     Usage,
 )
+from llm.wrapped import Wrapped
 
 log = logging.getLogger(__name__)
 
@@ -44,21 +44,13 @@ class Kept(BaseModel):
     logprobs: tuple[TokenLogprob, ...] | None
 
 
-class CachedModel:
+class CachedModel(Wrapped):
     """A `ChatModel` that asks another one only what it was never asked before. Equal questions at a time are one."""
 
     def __init__(self, model: ChatModel, folder: Path) -> None:
-        self._model = model
+        super().__init__(model)
         self._folder = folder
         self._asking: dict[str, asyncio.Task[Completion]] = {}
-
-    @property
-    def name(self) -> str:
-        return self._model.name
-
-    @property
-    def abilities(self) -> Abilities:
-        return self._model.abilities
 
     async def complete(self, request: Request, *, role: str) -> Completion:
         """As the model's; `usage` of a kept answer is what it took when it was given. Raises: `RecordError` as well."""

@@ -83,10 +83,7 @@ async def test_the_winners_desktop_can_be_spoken_to_by_other_programs_until_it_i
 def test_a_run_that_was_killed_goes_on_with_its_own_desktops(tmp_path: Path) -> None:
     folder = tmp_path / "killed-run"
     paths = RunPaths(folder)
-    command = [sys.executable, desktop_run.__file__, str(folder), "3"]
-    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(_ROOT)}) as process:
-        _wait_for_steps(paths, process)
-        process.kill()
+    _kill_a_run(paths)
     before = read_model(paths.state, RunState).rollouts
     result = asyncio.run(desktop_run.play(folder, resume=True))
     assert all(known.machine_id for known in before.values())
@@ -101,10 +98,7 @@ def test_a_run_that_was_killed_goes_on_with_its_own_desktops(tmp_path: Path) -> 
 def test_a_killed_run_whose_desktops_are_gone_too_does_their_steps_again_and_goes_on(tmp_path: Path) -> None:
     folder = tmp_path / "killed-run"
     paths = RunPaths(folder)
-    command = [sys.executable, desktop_run.__file__, str(folder), "3"]
-    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(_ROOT)}) as process:
-        _wait_for_steps(paths, process)
-        process.kill()
+    _kill_a_run(paths)
     asyncio.run(_remove_machines(folder))
     result = asyncio.run(desktop_run.play(folder, resume=True))
     assert [(rollout.status, rollout.attempt) for rollout in result.rollouts] == [("done", 2)] * 3
@@ -121,6 +115,14 @@ async def _remove_machines(folder: Path) -> None:
     for provider, stray in await ls([make_provider("sandbox")], labels={"run": folder.name}):
         if stray.kind == "machine":
             await provider.remove(stray)
+
+
+def _kill_a_run(paths: RunPaths) -> None:
+    """Begin one in a process of its own, and kill that in the middle of its steps."""
+    command = [sys.executable, desktop_run.__file__, str(paths.root), "3"]
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(_ROOT)}) as process:
+        _wait_for_steps(paths, process)
+        process.kill()
 
 
 def _wait_for_steps(paths: RunPaths, process: subprocess.Popen[bytes]) -> None:

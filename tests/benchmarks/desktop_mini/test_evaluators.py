@@ -51,8 +51,8 @@ WORKS = {
         Work("cd Documents && head -n 3 todo.txt > x && printf '%s Call Ana\\n' \"$(cat x)\" > todo.txt", 0),
     ],
     "files-remove-backups": [
-        Work("rm -r Documents/work/sub; rm Documents/work/plan.txt.bak", 0),
-        Work("mkdir -p Documents/work/sub; cd Documents/work/sub; touch bak.txt data.csv", 1),
+        Work("rm -r Documents/project/sub; rm Documents/project/plan.txt.bak", 0),
+        Work("mkdir -p Documents/project/sub; cd Documents/project/sub; touch bak.txt data.csv", 1),
     ],
     "data-json-to-csv": [
         Work('printf \'name,city\\r\\n"Ana","Lyon"\\r\\nJun,Busan\\r\\nMina,Seoul\\r\\n\' > Documents/people.csv', 1),
